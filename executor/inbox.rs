@@ -1,0 +1,393 @@
+//! The inbox: the one door through which other threads reach an executor.
+//!
+//! Wakes, spawns and interrupts come in here, and the executor that sleeps (or
+//! the host that was told that there is nothing to do) is roused.
+//!
+//! The inboxes of a process stand in a table, and a waker knows its executor by
+//! its number in that table. An inbox is never freed: when its executor dies it
+//! is closed, and a later executor moves in. So a waker that fires while its
+//! executor is being dropped, which elsewhere is a use after free, here rings
+//! at an empty house, or rouses the next tenant for nothing.
+//!
+//! It is not for wakes on the executor's own thread during its turn. Those go
+//! straight to the run queue, without an atomic: see `waker.rs`.
+//!
+//! # Invariants
+//!
+//! - **Once for each slot.** A slot is in `wakes` at most once, however many
+//!   threads wake it. Its flag is raised by whoever puts it there, and lowered
+//!   by the executor when it takes it out, *before* the poll; so a wake during
+//!   the poll counts.
+//! - **Slots, not serials.** A flag belongs to a slot. If a stale waker raised
+//!   it, the present tenant's own wake finds it raised and goes away, trusting
+//!   that somebody is woken. So whoever is in the slot now gets polled.
+//! - **Mail is never missed.** First the letter, then the bell. The executor
+//!   looks for mail once more after it said that it is waiting.
+
+use crate::id::Name;
+use crossbeam_queue::SegQueue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Work from another thread, done at the start of a turn.
+pub(crate) enum Errand {
+    /// Spawns a task; refused when the executor is closed.
+    Spawn(Box<dyn FnOnce() + Send>),
+    /// Notes that what came before has been taken in.
+    Note(Box<dyn FnOnce() + Send>),
+}
+
+/// What [`Builder::on_wake`](crate::Builder::on_wake) was given.
+pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Inbox {
+    /// Slots woken from elsewhere.
+    wakes: SegQueue<u32>,
+    flags: Flags,
+    bell: AtomicU8,
+    door: Mutex<Door>,
+    /// Signalled, with `door` locked in between, when `bell` goes from waiting
+    /// to mail.
+    unpark: Condvar,
+}
+
+/// Nobody needs to be told anything: the executor is in a turn, or is coming
+/// back at once.
+const QUIET: u8 = 0;
+/// Something lies in the inbox.
+const MAIL: u8 = 1;
+/// The executor's thread sleeps, or its host was told that nothing is ready.
+const WAITING: u8 = 2;
+
+/// What is rare enough to stand behind a lock.
+struct Door {
+    /// Which tenant this is. A `Spawner` or `Interrupter` of an earlier tenant
+    /// finds another number and a closed door.
+    tenant: u64,
+    open: bool,
+    errands: Vec<Errand>,
+    interrupts: u32,
+    on_wake: Option<Bell>,
+    on_wake_panicked: bool,
+}
+
+/// The rest of the process knows one inbox by this: where, and which tenant.
+#[derive(Clone, Copy)]
+pub(crate) struct Address {
+    inbox: &'static Inbox,
+    tenant: u64,
+}
+
+/// The executor is closed, or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the executor is shut down or gone")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// What the executor finds when it opens its letters.
+#[derive(Default)]
+pub(crate) struct Letters {
+    pub(crate) errands: Vec<Errand>,
+    pub(crate) interrupts: u32,
+    pub(crate) on_wake_panicked: bool,
+}
+
+// ---- The table ----------------------------------------------------------
+
+const ROW: usize = 256;
+
+/// All inboxes, found by number without a lock; rows are made when needed.
+static TABLE: [OnceLock<Box<[OnceLock<Inbox>]>>; ROW] = [const { OnceLock::new() }; ROW];
+
+/// Who may move in where.
+static LODGINGS: Mutex<Lodgings> = Mutex::new(Lodgings { empty: Vec::new(), built: 0 });
+
+struct Lodgings {
+    /// Numbers whose executor is gone.
+    empty: Vec<u16>,
+    /// How many numbers have ever been given out.
+    built: usize,
+}
+
+fn find(number: u16) -> Option<&'static Inbox> {
+    let (row, place) = (usize::from(number) / ROW, usize::from(number) % ROW);
+    TABLE[row].get()?[place].get()
+}
+
+/// Moves into an empty inbox.
+///
+/// # Panics
+///
+/// If 65,536 executors are alive.
+pub(crate) fn move_in() -> (u16, Address) {
+    let mut lodgings = lock(&LODGINGS);
+    let number = lodgings.empty.pop().unwrap_or_else(|| {
+        let number = u16::try_from(lodgings.built).expect("65,536 executors are alive");
+        lodgings.built += 1;
+        number
+    });
+    drop(lodgings);
+    let (row, place) = (usize::from(number) / ROW, usize::from(number) % ROW);
+    let row = TABLE[row].get_or_init(|| (0..ROW).map(|_| OnceLock::new()).collect());
+    let inbox = row[place].get_or_init(Inbox::new);
+    let mut door = inbox.door();
+    door.tenant += 1;
+    door.open = true;
+    (number, Address { inbox, tenant: door.tenant })
+}
+
+/// Wakes a task of some executor, from any thread.
+///
+/// Once the slot is in the queue the executor may be gone at any moment; the
+/// inbox is not.
+pub(crate) fn wake(name: Name) {
+    let Some(inbox) = find(name.executor()) else { return };
+    let slot = name.ticket().slot();
+    // A slot without a flag has never had a tenant.
+    let Some(flag) = inbox.flags.get(slot) else { return };
+    // A swap even where a load would do: what this thread wrote before must be
+    // seen by the poll, also when somebody else has raised the flag already.
+    if !flag.swap(true, Ordering::AcqRel) {
+        inbox.wakes.push(slot as u32);
+        inbox.ring();
+    }
+}
+
+impl Inbox {
+    fn new() -> Inbox {
+        let door = Door {
+            tenant: 0,
+            open: false,
+            errands: Vec::new(),
+            interrupts: 0,
+            on_wake: None,
+            on_wake_panicked: false,
+        };
+        Inbox {
+            wakes: SegQueue::new(),
+            flags: Flags::default(),
+            bell: AtomicU8::new(QUIET),
+            door: Mutex::new(door),
+            unpark: Condvar::new(),
+        }
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door> {
+        lock(&self.door)
+    }
+
+    /// Says that there is mail. Rouses whoever was told that there is none, at
+    /// most once until the next turn.
+    fn ring(&self) {
+        if self.bell.swap(MAIL, Ordering::AcqRel) != WAITING {
+            return;
+        }
+        // The lock is what makes this safe against a thread that has looked at
+        // the bell and is about to sleep.
+        let on_wake = self.door().on_wake.clone();
+        self.unpark.notify_one();
+        // Foreign code: no lock is held. It must not unwind into the thread
+        // that happened to wake a task; the executor will hear of it.
+        let rung = on_wake.map(|on_wake| catch_unwind(AssertUnwindSafe(|| on_wake())));
+        if let Some(Err(payload)) = rung {
+            std::mem::forget(payload); // its drop may panic again
+            self.door().on_wake_panicked = true;
+        }
+    }
+}
+
+// ---- What the executor does with its inbox --------------------------------
+
+impl Address {
+    /// Makes sure that `slots` slots have their flags.
+    pub(crate) fn make_room(&self, slots: usize) {
+        self.inbox.flags.make_room(slots);
+    }
+
+    pub(crate) fn set_on_wake(&self, on_wake: Option<Bell>) {
+        self.inbox.door().on_wake = on_wake;
+    }
+
+    /// Whether anything has arrived. One load; begins a turn.
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        match self.inbox.bell.load(Ordering::Acquire) {
+            QUIET => false,
+            // From here on nobody needs to ring.
+            _ => self.inbox.bell.swap(QUIET, Ordering::AcqRel) == MAIL,
+        }
+    }
+
+    /// Takes out the slots that others have woken: each once, and no more than
+    /// are there now, so that a storm of wakes cannot hold up the turn.
+    pub(crate) fn take_wakes(&self, mut woken: impl FnMut(usize)) {
+        for _ in 0..self.inbox.wakes.len() {
+            let Some(slot) = self.inbox.wakes.pop() else { break };
+            if let Some(flag) = self.inbox.flags.get(slot as usize) {
+                flag.swap(false, Ordering::AcqRel);
+            }
+            woken(slot as usize);
+        }
+        if !self.inbox.wakes.is_empty() {
+            self.inbox.bell.swap(MAIL, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn take_letters(&self) -> Letters {
+        let mut door = self.inbox.door();
+        Letters {
+            errands: std::mem::take(&mut door.errands),
+            interrupts: std::mem::take(&mut door.interrupts),
+            on_wake_panicked: std::mem::take(&mut door.on_wake_panicked),
+        }
+    }
+
+    /// Ends a turn with nothing ready. False if mail has come meanwhile.
+    pub(crate) fn wait(&self) -> bool {
+        self.inbox
+            .bell
+            .compare_exchange(QUIET, WAITING, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Rouses the executor, or its host, if it was told that nothing is ready.
+    pub(crate) fn ring(&self) {
+        self.inbox.ring();
+    }
+
+    /// Sleeps until there is mail, or for at most `limit`.
+    pub(crate) fn park(&self, limit: Option<Duration>) {
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut door = self.inbox.door();
+        while self.inbox.bell.load(Ordering::Acquire) == WAITING {
+            let Some(end) = end else {
+                let woken = self.inbox.unpark.wait(door);
+                door = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.inbox.unpark.wait_timeout(door, left);
+            door = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Closes the door: no errand or interrupt is taken any more. Answers what
+    /// was still lying there.
+    pub(crate) fn close(&self) -> Letters {
+        self.inbox.door().open = false;
+        self.take_letters()
+    }
+
+    /// Leaves the inbox to the next tenant.
+    pub(crate) fn move_out(&self, number: u16) {
+        let on_wake = self.inbox.door().on_wake.take();
+        // What is pushed from now on is the next tenant's: polls for nothing.
+        self.take_wakes(|_| ());
+        self.inbox.bell.store(QUIET, Ordering::Release);
+        lock(&LODGINGS).empty.push(number);
+        drop(on_wake); // foreign code: no lock is held
+    }
+}
+
+// ---- What other threads do with it ----------------------------------------
+
+impl Address {
+    pub(crate) fn send(&self, errand: Errand) -> Result<(), Closed> {
+        self.at_open_door(|door| door.errands.push(errand))
+    }
+
+    pub(crate) fn interrupt(&self) -> Result<(), Closed> {
+        self.at_open_door(|door| door.interrupts = door.interrupts.saturating_add(1))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        let door = self.inbox.door();
+        door.tenant == self.tenant && door.open
+    }
+
+    fn at_open_door(&self, leave: impl FnOnce(&mut Door)) -> Result<(), Closed> {
+        let mut door = self.inbox.door();
+        if door.tenant != self.tenant || !door.open {
+            return Err(Closed);
+        }
+        leave(&mut door);
+        drop(door);
+        self.inbox.ring();
+        Ok(())
+    }
+}
+
+/// A flag for each slot, found without a lock while more are added: lists of
+/// 64, 64, 128, 256 … flags, each made once and never moved.
+#[derive(Default)]
+struct Flags {
+    lists: [OnceLock<Box<[AtomicBool]>>; 19],
+}
+
+impl Flags {
+    fn place(slot: usize) -> (usize, usize) {
+        if slot < 64 {
+            return (0, slot);
+        }
+        let power = slot.ilog2();
+        (power as usize - 5, slot - (1 << power))
+    }
+
+    fn get(&self, slot: usize) -> Option<&AtomicBool> {
+        let (list, place) = Flags::place(slot);
+        self.lists.get(list)?.get()?.get(place)
+    }
+
+    fn make_room(&self, slots: usize) {
+        for list in 0..=Flags::place(slots.saturating_sub(1)).0 {
+            let length = if list == 0 { 64 } else { 32 << list };
+            self.lists[list].get_or_init(|| (0..length).map(|_| AtomicBool::new(false)).collect());
+        }
+    }
+}
+
+/// Our locks guard plain data that is whole at every moment, so a panic while
+/// one was held (out of memory, say) is no reason to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_its_own_flag() {
+        let flags = Flags::default();
+        assert!(flags.get(0).is_none());
+        flags.make_room(10_000);
+        let mut seen = std::collections::HashSet::new();
+        for slot in 0..10_000 {
+            assert!(seen.insert(flags.get(slot).unwrap() as *const _), "slot {slot}");
+        }
+        assert_eq!(Flags::place(crate::id::MOST_SLOTS - 1).0, 18);
+    }
+
+    #[test]
+    fn whoever_moved_out_cannot_write_to_the_next_tenant() {
+        let (number, old) = move_in();
+        old.close();
+        old.move_out(number);
+        // Other tests move in and out as well; one of us will get the number.
+        let (_, next) = move_in();
+        assert_eq!(old.interrupt(), Err(Closed));
+        assert_eq!(next.interrupt(), Ok(()));
+        assert_eq!(next.take_letters().interrupts, 1);
+    }
+}

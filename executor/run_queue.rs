@@ -1,0 +1,188 @@
+//! The run queue: which tasks are ready, in the order they became so.
+//!
+//! It holds tickets, not futures. A queue of futures would have to own them,
+//! and then nobody else could cancel one.
+//!
+//! Done callbacks stand in the same line as tasks, because whoever awaits a
+//! task and whoever left a callback on it asked for the same thing and should
+//! be served in the order in which they asked. The queue knows only *that* a
+//! callback stands here; which one is kept beside (`state.rs`), first come
+//! first served.
+//!
+//! # Invariants
+//!
+//! - **Batch.** A batch is what stands in line when it begins. Who is pushed
+//!   while a batch is out waits for the next one; otherwise a task that wakes
+//!   itself would keep everyone else waiting.
+//! - **Leftovers first.** What a small budget left of a batch stands before
+//!   everything that came later, shuffled or not.
+//!
+//! That a task stands in line at most once (**Once**) is kept by the mark in
+//! the task's slot: see `Slot` in `state.rs`.
+
+use crate::id::Ticket;
+use std::collections::VecDeque;
+
+/// What stands in line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Entry {
+    Task(Ticket),
+    Callback,
+}
+
+/// No ticket has the bits above 48, so this is free to mean a callback.
+const CALLBACK: u64 = u64::MAX;
+
+/// Ready tasks and callbacks, first in, first out.
+#[derive(Default)]
+pub(crate) struct RunQueue {
+    line: VecDeque<u64>,
+    shuffle: Option<Shuffle>,
+}
+
+struct Shuffle {
+    random: SplitMix64,
+    /// How many at the front have had their order drawn already.
+    drawn: usize,
+}
+
+impl RunQueue {
+    /// A queue whose batches come in an order drawn from `seed`.
+    pub(crate) fn shuffled(seed: u64) -> RunQueue {
+        let shuffle = Shuffle { random: SplitMix64(seed), drawn: 0 };
+        RunQueue { line: VecDeque::new(), shuffle: Some(shuffle) }
+    }
+
+    #[inline]
+    pub(crate) fn push_task(&mut self, ticket: Ticket) {
+        self.line.push_back(ticket.to_bits());
+    }
+
+    pub(crate) fn push_callback(&mut self) {
+        self.line.push_back(CALLBACK);
+    }
+
+    /// Begins a batch: everything in line. Answers how many that is.
+    pub(crate) fn begin_batch(&mut self) -> usize {
+        if let Some(Shuffle { random, drawn }) = &mut self.shuffle {
+            let newcomers = &mut self.line.make_contiguous()[*drawn..];
+            random.permute(newcomers);
+            *drawn = self.line.len();
+        }
+        self.line.len()
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        let bits = self.line.pop_front()?;
+        if let Some(shuffle) = &mut self.shuffle {
+            shuffle.drawn = shuffle.drawn.saturating_sub(1);
+        }
+        Some(if bits == CALLBACK { Entry::Callback } else { Entry::Task(Ticket::from_bits(bits)) })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// Everything in line, in order, without taking it out.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.line.iter().map(|&bits| match bits {
+            CALLBACK => Entry::Callback,
+            bits => Entry::Task(Ticket::from_bits(bits)),
+        })
+    }
+
+    /// Gives back memory that a past crowd needed and the present one does not.
+    pub(crate) fn shrink(&mut self) {
+        if self.line.capacity() > 1024 && self.line.len() < self.line.capacity() / 8 {
+            self.line.shrink_to(self.line.len() * 2);
+        }
+    }
+}
+
+/// A small random number generator, the same on every machine.
+///
+/// Steele, Lea and Flood, *Fast splittable pseudorandom number generators*,
+/// OOPSLA 2014, figure 16.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Fisher and Yates's shuffle, from the back.
+    fn permute(&mut self, entries: &mut [u64]) {
+        for last in (1..entries.len()).rev() {
+            // Multiply and shift instead of a remainder: Lemire 2019. The bias
+            // for a batch of a million is one in 10^13.
+            let other = (u128::from(self.next()) * (last as u128 + 1)) >> 64;
+            entries.swap(last, other as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TaskId;
+
+    fn ticket(n: u64) -> Ticket {
+        TaskId::new(n, n as usize).ticket()
+    }
+
+    fn drain(queue: &mut RunQueue, count: usize) -> Vec<Entry> {
+        (0..count).map(|_| queue.pop().unwrap()).collect()
+    }
+
+    #[test]
+    fn first_in_is_first_out_and_callbacks_keep_their_place() {
+        let mut queue = RunQueue::default();
+        queue.push_task(ticket(1));
+        queue.push_callback();
+        queue.push_task(ticket(2));
+        assert_eq!(queue.begin_batch(), 3);
+        let order = drain(&mut queue, 3);
+        assert_eq!(order, [Entry::Task(ticket(1)), Entry::Callback, Entry::Task(ticket(2))]);
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn a_shuffled_batch_is_a_permutation_and_the_same_for_the_same_seed() {
+        let run = |seed| {
+            let mut queue = RunQueue::shuffled(seed);
+            (1..=100).for_each(|n| queue.push_task(ticket(n)));
+            let count = queue.begin_batch();
+            drain(&mut queue, count)
+        };
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7), run(8));
+        let mut slots: Vec<usize> = run(7)
+            .into_iter()
+            .map(|entry| match entry {
+                Entry::Task(ticket) => ticket.slot(),
+                Entry::Callback => unreachable!(),
+            })
+            .collect();
+        slots.sort_unstable();
+        assert_eq!(slots, (1..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_budget_left_of_a_shuffled_batch_comes_before_newcomers() {
+        let mut queue = RunQueue::shuffled(1);
+        (1..=10).for_each(|n| queue.push_task(ticket(n)));
+        queue.begin_batch();
+        drain(&mut queue, 4);
+        (11..=100).for_each(|n| queue.push_task(ticket(n)));
+        queue.begin_batch();
+        for entry in drain(&mut queue, 6) {
+            assert!(matches!(entry, Entry::Task(ticket) if ticket.slot() <= 10));
+        }
+    }
+}
