@@ -1,0 +1,344 @@
+//! The timer wheel: who is to be woken when.
+//!
+//! Varghese and Lauck, *Hashed and hierarchical timing wheels*, SOSP 1987,
+//! scheme 7. Eight levels of 64 slots; a slot of the lowest level is 2¹⁶ ns
+//! (66 µs) wide, one of the next 64 times that, and so on until all of time is
+//! covered. A timer goes to the lowest level on which its slot differs from the
+//! present one, so the levels are a number written in base 64, and a timer
+//! stands where its deadline first differs from now.
+//!
+//! When the wheel reaches a slot of a higher level it hands its timers down,
+//! at most seven times in a timer's life. Slots are coarse, deadlines are not:
+//! of the slot that time has entered only those timers fire that are due, in
+//! order of deadline and then of arrival.
+//!
+//! Timers live in a slab and are linked by index, so a cancelled one leaves
+//! nothing behind, and there is no pointer to get wrong.
+//!
+//! # Invariants
+//!
+//! - **Ahead.** A slot with timers lies after the present one of its level; on
+//!   the lowest level it may be the present one. So timers of a lower level are
+//!   due before those of a higher, and the next deadline is in the first slot
+//!   of the lowest level that has any.
+//! - **Whole.** A slot's list is taken out whole before its timers are looked
+//!   at. Walked in place, a timer that goes back where it came from would be
+//!   met again, for ever.
+//! - **Sorted or known.** Of a slot either the list is in order, or the least
+//!   deadline is known, or nobody has asked since it was cancelled.
+
+use crate::clock::Instant;
+use slab::Slab;
+use std::task::Waker;
+
+const LEVELS: usize = 8;
+const LEVEL_BITS: u32 = 6;
+const SLOTS: usize = 1 << LEVEL_BITS;
+/// log₂ of the width, in nanoseconds, of a slot of the lowest level.
+const WIDTH_BITS: u32 = 16;
+const NONE: u32 = u32::MAX;
+
+/// A timer on the wheel. Whoever holds it must give it back to
+/// [`Wheel::remove`], also when it has fired.
+#[derive(Debug)]
+pub(crate) struct TimerKey(u32);
+
+/// All timers of an executor.
+#[derive(Default)]
+pub(crate) struct Wheel {
+    timers: Slab<Timer>,
+    levels: [Level; LEVELS],
+    /// The present, in widths of the lowest level's slots.
+    present: u64,
+    /// How many timers have ever arrived: breaks ties between deadlines.
+    arrivals: u64,
+    /// How many timers have not fired.
+    pending: usize,
+    /// Room for sorting, kept from one use to the next.
+    scratch: Vec<u32>,
+}
+
+struct Timer {
+    deadline: Instant,
+    arrival: u64,
+    waker: Option<Waker>,
+    previous: u32,
+    next: u32,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    At { level: u8, slot: u8 },
+    Fired,
+}
+
+#[derive(Default)]
+struct Level {
+    /// Which slots have timers, a bit each.
+    occupied: u64,
+    /// Made when the level is first used.
+    slots: Box<[Slot]>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    first: u32,
+    last: u32,
+    least: Least,
+}
+
+/// What is known of the least deadline of a slot.
+#[derive(Clone, Copy)]
+enum Least {
+    /// The list is in order of deadline and arrival.
+    First,
+    Known(Instant),
+    /// It was cancelled, and nobody has asked since.
+    Unknown,
+}
+
+impl Slot {
+    const EMPTY: Slot = Slot { first: NONE, last: NONE, least: Least::First };
+}
+
+// ---- The four verbs --------------------------------------------------------
+
+impl Wheel {
+    /// Sets a timer. One that is past is due at the next [`fire`](Wheel::fire).
+    pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
+        let timer = Timer {
+            deadline,
+            arrival: self.arrivals,
+            waker: Some(waker),
+            previous: NONE,
+            next: NONE,
+            place: Place::Fired,
+        };
+        self.arrivals += 1;
+        self.pending += 1;
+        let index = self.timers.insert(timer) as u32;
+        self.link(index);
+        TimerKey(index)
+    }
+
+    /// Takes a timer off. Answers its waker, to be dropped where no borrow is
+    /// held: it may be foreign code.
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+        self.unlink(key.0);
+        let timer = self.timers.remove(key.0 as usize);
+        self.shrink_when_empty();
+        timer.waker
+    }
+
+    /// Fires what is due: appends their wakers to `due`, in order of deadline
+    /// and then of arrival.
+    pub(crate) fn fire(&mut self, now: Instant, due: &mut Vec<Waker>) {
+        let mut fired = std::mem::take(&mut self.scratch);
+        let end = now.as_nanos() >> WIDTH_BITS;
+        while let Some((level, slot, start)) = self.first_slot() {
+            if start > end {
+                break;
+            }
+            self.present = self.present.max(start);
+            let mut index = self.take_list(level, slot);
+            while index != NONE {
+                let timer = &mut self.timers[index as usize];
+                let next = timer.next;
+                if timer.deadline <= now {
+                    timer.place = Place::Fired;
+                    fired.push(index);
+                } else {
+                    // Handed down; or, on the lowest level, not quite yet.
+                    self.link(index);
+                }
+                index = next;
+            }
+            if level == 0 && start == end {
+                break; // only the not-quite-yet are left here
+            }
+        }
+        self.present = self.present.max(end);
+        self.pending -= fired.len();
+        self.sort(&mut fired);
+        let wakers = fired.drain(..).map(|index| self.timers[index as usize].waker.take());
+        due.extend(wakers.flatten());
+        self.scratch = fired;
+    }
+
+    /// When [`fire`](Wheel::fire) will have something to do.
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+        let (level, slot, _) = self.first_slot()?;
+        if let Least::Unknown = self.levels[level].slots[slot].least {
+            self.put_in_order(level, slot);
+        }
+        let Slot { first, least, .. } = self.levels[level].slots[slot];
+        Some(match least {
+            Least::Known(deadline) => deadline,
+            _ => self.timers[first as usize].deadline,
+        })
+    }
+
+    // ---- and what goes with them -------------------------------------------
+
+    /// Gives a timer that has not fired another deadline. It counts as newly
+    /// arrived.
+    pub(crate) fn reset(&mut self, key: &TimerKey, deadline: Instant) {
+        self.unlink(key.0);
+        let timer = &mut self.timers[key.0 as usize];
+        timer.deadline = deadline;
+        timer.arrival = self.arrivals;
+        self.arrivals += 1;
+        self.pending += 1;
+        self.link(key.0);
+    }
+
+    /// Whether the timer has fired; if not, who is to be woken.
+    pub(crate) fn check(&self, key: &TimerKey) -> Result<&Waker, HasFired> {
+        self.timers[key.0 as usize].waker.as_ref().ok_or(HasFired)
+    }
+
+    pub(crate) fn set_waker(&mut self, key: &TimerKey, waker: Waker) -> Option<Waker> {
+        self.timers[key.0 as usize].waker.replace(waker)
+    }
+
+    /// How many timers are to fire.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Every pending timer: its deadline, and whom it wakes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, &Waker)> + '_ {
+        let pending = self.timers.iter().filter(|(_, timer)| timer.place != Place::Fired);
+        pending.filter_map(|(_, timer)| Some((timer.deadline, timer.waker.as_ref()?)))
+    }
+}
+
+/// The timer has fired.
+#[derive(Debug)]
+pub(crate) struct HasFired;
+
+// ---- Places and lists ------------------------------------------------------
+
+impl Wheel {
+    /// Where a deadline belongs, seen from the present.
+    fn place(&self, deadline: Instant) -> (usize, usize) {
+        // The past is filed under the present.
+        let moment = (deadline.as_nanos() >> WIDTH_BITS).max(self.present);
+        let differs = moment ^ self.present;
+        // The highest base-64 digit in which they differ; none: the lowest.
+        let level = (differs | 1).ilog2() / LEVEL_BITS;
+        let slot = (moment >> (level * LEVEL_BITS)) as usize % SLOTS;
+        (level as usize, slot)
+    }
+
+    /// The first slot with timers in it, and when it begins.
+    fn first_slot(&self) -> Option<(usize, usize, u64)> {
+        let (number, level) =
+            self.levels.iter().enumerate().find(|(_, level)| level.occupied != 0)?;
+        let slot = level.occupied.trailing_zeros() as usize;
+        let shift = number as u32 * LEVEL_BITS;
+        let above = self.present >> (shift + LEVEL_BITS) << (shift + LEVEL_BITS);
+        let start = above | ((slot as u64) << shift);
+        debug_assert!(number == 0 || start > self.present, "a slot with timers lies ahead (Ahead)");
+        Some((number, slot, start))
+    }
+
+    fn link(&mut self, index: u32) {
+        let deadline = self.timers[index as usize].deadline;
+        let (number, slot_number) = self.place(deadline);
+        let level = &mut self.levels[number];
+        if level.slots.is_empty() {
+            level.slots = vec![Slot::EMPTY; SLOTS].into_boxed_slice();
+        }
+        level.occupied |= 1 << slot_number;
+        let slot = &mut level.slots[slot_number];
+        let last = slot.last;
+        slot.last = index;
+        if last == NONE {
+            slot.first = index;
+            slot.least = Least::First;
+        } else {
+            // Compared with the arrival too: a timer handed down may be older
+            // than one that was put here directly.
+            let key = |timer: &Timer| (timer.deadline, timer.arrival);
+            let in_order = key(&self.timers[last as usize]) < key(&self.timers[index as usize]);
+            slot.least = match slot.least {
+                Least::First if in_order => Least::First,
+                Least::First => {
+                    Least::Known(deadline.min(self.timers[slot.first as usize].deadline))
+                }
+                Least::Known(least) => Least::Known(least.min(deadline)),
+                Least::Unknown => Least::Unknown,
+            };
+            self.timers[last as usize].next = index;
+        }
+        let timer = &mut self.timers[index as usize];
+        timer.previous = last;
+        timer.next = NONE;
+        timer.place = Place::At { level: number as u8, slot: slot_number as u8 };
+    }
+
+    /// Takes a timer out of its slot's list, if it has not fired.
+    fn unlink(&mut self, index: u32) {
+        let timer = &mut self.timers[index as usize];
+        let Place::At { level, slot: slot_number } = timer.place else { return };
+        let Timer { deadline, previous, next, .. } = *timer;
+        timer.place = Place::Fired;
+        self.pending -= 1;
+        let level = &mut self.levels[level as usize];
+        let slot = &mut level.slots[slot_number as usize];
+        if matches!(slot.least, Least::Known(least) if least == deadline) {
+            slot.least = Least::Unknown;
+        }
+        match previous {
+            NONE => slot.first = next,
+            previous => self.timers[previous as usize].next = next,
+        }
+        match next {
+            NONE => slot.last = previous,
+            next => self.timers[next as usize].previous = previous,
+        }
+        if slot.first == NONE {
+            level.occupied &= !(1 << slot_number);
+        }
+    }
+
+    /// Empties a slot. Answers the first of its timers (Whole).
+    fn take_list(&mut self, level: usize, slot: usize) -> u32 {
+        let level = &mut self.levels[level];
+        level.occupied &= !(1 << slot);
+        std::mem::replace(&mut level.slots[slot], Slot::EMPTY).first
+    }
+
+    fn sort(&self, indices: &mut [u32]) {
+        indices.sort_unstable_by_key(|&index| {
+            let timer = &self.timers[index as usize];
+            (timer.deadline, timer.arrival)
+        });
+    }
+
+    /// Sorts a slot's list, so that its least is the first from now on.
+    ///
+    /// Timers mostly come in order (every request gets the same timeout), and
+    /// then this is never called, however many are cancelled.
+    fn put_in_order(&mut self, level: usize, slot: usize) {
+        let mut indices = std::mem::take(&mut self.scratch);
+        let mut index = self.take_list(level, slot);
+        while index != NONE {
+            indices.push(index);
+            index = self.timers[index as usize].next;
+        }
+        self.sort(&mut indices);
+        indices.drain(..).for_each(|index| self.link(index));
+        self.scratch = indices;
+    }
+
+    /// Gives memory back after a crowd has gone.
+    fn shrink_when_empty(&mut self) {
+        if self.timers.is_empty() && self.timers.capacity() > 1024 {
+            self.timers = Slab::new();
+            self.scratch = Vec::new();
+        }
+    }
+}
