@@ -1,0 +1,443 @@
+//! How a task ends: a value, a failure, a panic, or a cancellation.
+//!
+//! The types here are what the rest of a program holds in its hands when a task
+//! is over. They do not know of executors; who hears of an outcome, and who
+//! must, is decided in `life.rs` and `report.rs`.
+//!
+//! # Invariants
+//!
+//! - **Whose cancellation.** A [`Cancelled`] says which task it was made for.
+//!   Only that task ends as cancelled by returning it; in anybody else's hands
+//!   it is news of a cancellation, and becomes a [`TaskCancelled`].
+//! - **`?` keeps the error.** A [`TaskError`] turns into the task's own error,
+//!   not into a wrapper around it, so `downcast_ref` still finds it.
+
+use crate::id::TaskId;
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Why a task that was spawned fallibly gave no value.
+///
+/// It is not a [`std::error::Error`] itself, so that `?` can turn it into the
+/// error that the task failed with. For context, convert it first:
+/// `task.await.map_err(anyhow::Error::from).context("…")?`.
+///
+/// # Examples
+///
+/// ```
+/// use hearken::TaskError;
+///
+/// let executor = hearken::Executor::new();
+/// let answer = executor.block_on(async {
+///     let task = hearken::spawn(async { Ok("12x".parse::<i32>()?) });
+///     match task.await {
+///         Err(TaskError::Failed(error)) => {
+///             assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
+///         }
+///         other => panic!("{other:?}"),
+///     }
+///     Ok(())
+/// });
+/// # assert!(answer.is_ok());
+/// ```
+#[derive(Debug)]
+pub enum TaskError {
+    /// The future returned this error.
+    Failed(anyhow::Error),
+    /// The future panicked.
+    Panicked(Panicked),
+    /// The task was cancelled.
+    Cancelled(Cancelled),
+}
+
+impl TaskError {
+    /// The failure as an error, a panic included; none for a cancellation.
+    pub(crate) fn as_failure(&self) -> Option<&anyhow::Error> {
+        match self {
+            TaskError::Failed(error) => Some(error),
+            TaskError::Panicked(panicked) => Some(panicked.as_error()),
+            TaskError::Cancelled(_) => None,
+        }
+    }
+
+    /// Sorts what a body returned: its own cancellation, or a failure.
+    pub(crate) fn from_body(error: anyhow::Error, task: TaskId) -> TaskError {
+        match error.downcast_ref::<Cancelled>() {
+            None => TaskError::Failed(error),
+            Some(cancelled) if cancelled.task == task => TaskError::Cancelled(cancelled.clone()),
+            // Somebody else's cancellation, passed on by hand.
+            Some(cancelled) => {
+                let cancelled = TaskCancelled(cancelled.clone());
+                TaskError::Failed(anyhow::Error::new(cancelled))
+            }
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Failed(error) => error.fmt(f),
+            TaskError::Panicked(panicked) => panicked.fmt(f),
+            TaskError::Cancelled(cancelled) => cancelled.fmt(f),
+        }
+    }
+}
+
+/// The task's own error; a [`Panicked`]; or a [`TaskCancelled`], because it is
+/// not the caller who was cancelled.
+impl From<TaskError> for anyhow::Error {
+    fn from(error: TaskError) -> anyhow::Error {
+        match error {
+            TaskError::Failed(error) => error,
+            TaskError::Panicked(panicked) => anyhow::Error::new(panicked),
+            TaskError::Cancelled(cancelled) => anyhow::Error::new(TaskCancelled(cancelled)),
+        }
+    }
+}
+
+impl From<TaskError> for Box<dyn Error + Send + Sync> {
+    fn from(error: TaskError) -> Self {
+        anyhow::Error::from(error).into()
+    }
+}
+
+impl From<TaskError> for Box<dyn Error> {
+    fn from(error: TaskError) -> Self {
+        anyhow::Error::from(error).into()
+    }
+}
+
+// ---- Cancellation ----------------------------------------------------------
+
+/// A cancellation: why, by whose wish, and from where.
+///
+/// It is the same for everybody who asks, however often. A task that returns
+/// its own `Cancelled` as an error, with or without context around it, ends as
+/// cancelled.
+#[derive(Clone)]
+pub struct Cancelled {
+    request: Arc<Request>,
+    task: TaskId,
+}
+
+/// One wish to cancel; shared when many tasks are cancelled by the same.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) origin: Origin,
+    pub(crate) location: Option<&'static Location<'static>>,
+}
+
+/// Whose wish a cancellation was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Somebody called `cancel`.
+    Requested,
+    /// A deadline passed.
+    TimedOut,
+    /// Another task of the same group, or the group itself, came to an end.
+    Group,
+    /// The executor is shut down, or was dropped.
+    ShutDown,
+    /// The program was interrupted.
+    Interrupt,
+}
+
+impl Cancelled {
+    pub(crate) fn new(request: Arc<Request>, task: TaskId) -> Cancelled {
+        Cancelled { request, task }
+    }
+
+    /// Why, in words: what [`cancel_with`](crate::Task::cancel_with) was given,
+    /// or `requested`.
+    pub fn reason(&self) -> &str {
+        &self.request.reason
+    }
+
+    /// Whose wish it was.
+    pub fn origin(&self) -> Origin {
+        self.request.origin
+    }
+
+    /// Where in the program `cancel` was called. None if the executor itself
+    /// asked.
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        self.request.location
+    }
+
+    /// Which task was cancelled.
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cancelled: {}", self.reason())
+    }
+}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled")
+            .field("task", &self.task)
+            .field("reason", &self.reason())
+            .field("origin", &self.origin())
+            .field("location", &self.location().map(ToString::to_string))
+            .finish()
+    }
+}
+
+impl Error for Cancelled {}
+
+/// A task that we waited for was cancelled, and it was not we who were.
+///
+/// This is what `task.await?` gives for a cancelled task. A task that passes it
+/// on has failed; it has not been cancelled itself.
+///
+/// # Examples
+///
+/// ```
+/// use hearken::TaskCancelled;
+///
+/// let executor = hearken::Executor::new();
+/// let answer = executor.block_on(async {
+///     let task = hearken::spawn(std::future::pending::<anyhow::Result<()>>());
+///     task.cancel_with("no longer needed");
+///     task.await?;
+///     Ok(())
+/// });
+/// let error = anyhow::Error::from(answer.unwrap_err());
+/// let cancelled = error.downcast_ref::<TaskCancelled>().unwrap();
+/// assert_eq!(cancelled.reason(), "no longer needed");
+/// ```
+#[derive(Clone, Debug)]
+pub struct TaskCancelled(Cancelled);
+
+impl TaskCancelled {
+    /// Which task was cancelled.
+    pub fn task(&self) -> TaskId {
+        self.0.task
+    }
+
+    /// Why, in words.
+    pub fn reason(&self) -> &str {
+        self.0.reason()
+    }
+
+    /// Whose wish it was.
+    pub fn origin(&self) -> Origin {
+        self.0.origin()
+    }
+
+    /// Where in the program `cancel` was called.
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        self.0.location()
+    }
+}
+
+impl fmt::Display for TaskCancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {} was cancelled: {}", self.task(), self.reason())
+    }
+}
+
+impl Error for TaskCancelled {}
+
+// ---- Panics ----------------------------------------------------------------
+
+/// A panic that was caught.
+///
+/// Clones share the payload. The panic itself has already been printed by the
+/// process's panic hook, where it happened.
+#[derive(Clone)]
+pub struct Panicked {
+    caught: Arc<Caught>,
+    /// The cancellation because of which the future was dropped.
+    cancelled: Option<Cancelled>,
+    /// This as an `anyhow::Error`, made when somebody wants a reference to one.
+    as_error: OnceLock<Arc<anyhow::Error>>,
+}
+
+struct Caught {
+    message: String,
+    // `Sync` because errors have to be; nobody ever waits for it.
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Panicked {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Panicked {
+        let message = match payload.downcast_ref::<&'static str>() {
+            Some(message) => (*message).to_owned(),
+            None => match payload.downcast_ref::<String>() {
+                Some(message) => message.clone(),
+                None => "a value that is not a message".to_owned(),
+            },
+        };
+        let caught = Caught { message, payload: Mutex::new(Some(payload)) };
+        Panicked { caught: Arc::new(caught), cancelled: None, as_error: OnceLock::new() }
+    }
+
+    pub(crate) fn while_cancelled(self, cancelled: Cancelled) -> Panicked {
+        Panicked { cancelled: Some(cancelled), ..self }
+    }
+
+    /// The cancellation, if the future panicked while it was dropped because
+    /// of one.
+    pub fn cancelled(&self) -> Option<&Cancelled> {
+        self.cancelled.as_ref()
+    }
+
+    /// What was given to `panic!`.
+    pub fn message(&self) -> &str {
+        &self.caught.message
+    }
+
+    /// The payload, to be thrown on with [`std::panic::resume_unwind`]. A
+    /// second call gives the message only.
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        let payload = self.caught.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        payload.unwrap_or_else(|| Box::new(self.caught.message.clone()))
+    }
+
+    pub(crate) fn as_error(&self) -> &anyhow::Error {
+        self.as_error.get_or_init(|| {
+            let (caught, cancelled) = (self.caught.clone(), self.cancelled.clone());
+            let same = Panicked { caught, cancelled, as_error: OnceLock::new() };
+            Arc::new(anyhow::Error::new(same))
+        })
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        // The payload is foreign, and its drop may panic in its turn. Errors
+        // are dropped in places where that would be one panic too many.
+        let payload = self.payload.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Err(again) = quietly(|| drop(payload)) {
+            std::mem::forget(again);
+        }
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panicked: {}", self.message())?;
+        match &self.cancelled {
+            Some(cancelled) => write!(f, " (while it was dropped, {cancelled})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panicked").field(&self.message()).finish()
+    }
+}
+
+impl Error for Panicked {}
+
+/// Calls foreign code that may panic, and gives the payload if it did.
+///
+/// After a panic nothing of ours is half-done: whoever calls this holds no
+/// borrow, and leaves the foreign value alone.
+pub(crate) fn quietly<R>(foreign: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(foreign))
+}
+
+/// Calls foreign code that may panic, and gives the panic if it did.
+pub(crate) fn catch<R>(foreign: impl FnOnce() -> R) -> Result<R, Panicked> {
+    quietly(foreign).map_err(Panicked::new)
+}
+
+// ---- What the accessors answer -----------------------------------------------
+
+/// Why [`Task::result`](crate::Task::result) or
+/// [`Task::error`](crate::Task::error) has no answer.
+#[derive(Debug)]
+pub enum OutcomeError<'a> {
+    /// The task has not finished.
+    Pending,
+    /// The outcome was taken, or went to whoever awaited the task.
+    Taken,
+    /// The task ended without a value.
+    Ended(&'a TaskError),
+}
+
+impl fmt::Display for OutcomeError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutcomeError::Pending => f.write_str("the task has not finished"),
+            OutcomeError::Taken => f.write_str("the task's outcome was taken"),
+            OutcomeError::Ended(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for OutcomeError<'_> {}
+
+/// Why [`Task::take`](crate::Task::take) has nothing to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeError {
+    /// The task has not finished, or the handler or a callback is looking at
+    /// its outcome at this moment.
+    Pending,
+    /// The outcome was taken before.
+    Taken,
+}
+
+impl fmt::Display for TakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TakeError::Pending => "the task has not finished",
+            TakeError::Taken => "the task's outcome was taken",
+        })
+    }
+}
+
+impl Error for TakeError {}
+
+/// The task awaited itself, which would never end.
+#[derive(Clone, Copy, Debug)]
+pub struct AwaitedItself;
+
+impl fmt::Display for AwaitedItself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task awaited itself")
+    }
+}
+
+impl Error for AwaitedItself {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_that_can_be_found_again() {
+        let panicked = catch(|| panic!("no {}", std::hint::black_box(1))).unwrap_err();
+        let error = panicked.as_error();
+        assert_eq!(error.downcast_ref::<Panicked>().unwrap().message(), "no 1");
+        assert_eq!(*panicked.into_payload().downcast::<String>().unwrap(), "no 1");
+    }
+
+    #[test]
+    fn a_payload_whose_drop_panics_is_dropped_quietly() {
+        struct Loud;
+        impl Drop for Loud {
+            fn drop(&mut self) {
+                panic!("from the payload's drop");
+            }
+        }
+        let panicked = catch(|| std::panic::panic_any(Loud)).unwrap_err();
+        assert_eq!(panicked.message(), "a value that is not a message");
+        drop(panicked);
+    }
+}
