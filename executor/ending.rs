@@ -1,0 +1,215 @@
+//! The end of a task: what is to be done, and who hears of it.
+//!
+//! A life that has ended is counted, struck off the table, and those who wait
+//! for it are woken. If it failed, somebody has to hear: whoever asks, or the
+//! handler, when it has become certain that nobody ever will. Whichever it is
+//! was decided in `life.rs`; here it is done.
+//!
+//! # Invariants
+//!
+//! - **One place in the ledger.** A failure is `held` from the moment it happens
+//!   until it leaves by a door, and each door counts it once.
+//! - **Only the loop calls the handler.** A report that is made here is queued.
+
+use crate::life::{Awaiter, Ending, Header, Hearing, Held};
+use crate::outcome::catch;
+use crate::report::{Ledger, Report, ReportKind};
+use crate::state::{AnyTask, Counts, Phase, State, TaskRc, add_one};
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::Waker;
+
+impl State {
+    /// A report has been delivered: if it was a task's failure, that is settled.
+    pub(crate) fn delivered(&self, kind: ReportKind) {
+        if matches!(kind, ReportKind::NeverRetrieved | ReportKind::FailedDuringShutdown) {
+            self.counts.held.set(self.counts.held.get() - 1);
+            add_one(&self.counts.reported);
+        }
+    }
+
+    /// What is to be done when a task's life has ended: count it, strike it off
+    /// the table, see who hears of it, and wake who waits for it.
+    /// `body` is where its future was: the task itself, but for a main.
+    pub(crate) fn ended(&self, task: &TaskRc, body: Pin<&dyn AnyTask>) {
+        let header = task.header();
+        self.strike_off(header.id);
+        match header.ending().expect("its life has ended") {
+            Ending::Succeeded => add_one(&self.counts.succeeded),
+            Ending::Cancelled => self.count_cancelled(body),
+            Ending::Failed | Ending::Panicked => self.count_failed(task),
+        }
+        if header.askers.get() == 0 {
+            task.as_ref().discard();
+        }
+        self.wake_waiters(header);
+    }
+
+    fn count_cancelled(&self, task: Pin<&dyn AnyTask>) {
+        add_one(&self.counts.cancelled);
+        if !self.hears_cancellations.get() {
+            return;
+        }
+        let message = match task.cancellation() {
+            Some(cancelled) => format!("a task was {cancelled}"),
+            None => "a task was cancelled".to_owned(),
+        };
+        let report = Report::make(ReportKind::Cancelled, message);
+        self.report(report.about(self.info(task.header())));
+    }
+
+    fn count_failed(&self, task: &TaskRc) {
+        let header = task.header();
+        add_one(&self.counts.failed);
+        let late = self.phase.get() != Phase::Open;
+        let hearing = header.hearing.get().failed(header.askers.get() > 0, late);
+        header.hearing.set(hearing);
+        match hearing {
+            Hearing::Ignored => add_one(&self.counts.ignored),
+            Hearing::Held { .. } => {
+                add_one(&self.counts.held);
+                let place = self.held.borrow_mut().insert(task.clone());
+                header.rare(|rare| rare.held_at = Some(place));
+            }
+            _ => {
+                add_one(&self.counts.held); // until its report is delivered
+                self.report_failure(task.as_ref(), late);
+            }
+        }
+    }
+
+    /// Wakes the awaiter and queues the callbacks, in the order in which they
+    /// came.
+    fn wake_waiters(&self, header: &Header) {
+        let awaiter = header.take_awaiter();
+        let callbacks =
+            header.if_rare(|rare| (rare.awaiter_after, std::mem::take(&mut rare.callbacks)));
+        let (awaiter_after, callbacks) = callbacks.unwrap_or_default();
+        let mut awaiter = awaiter;
+        for (number, callback) in callbacks {
+            if number >= awaiter_after {
+                self.wake_awaiter(awaiter.take());
+            }
+            self.push_callback(callback);
+        }
+        self.wake_awaiter(awaiter);
+    }
+
+    pub(crate) fn wake_awaiter(&self, awaiter: Option<Awaiter>) {
+        match awaiter {
+            None => {}
+            Some(Awaiter::Waker(waker)) => self.wake_foreign(waker),
+            Some(Awaiter::Watch(watch, place)) => {
+                if let Some(waker) = watch.ended(place) {
+                    self.wake_foreign(waker);
+                }
+            }
+        }
+    }
+
+    /// Wakes a waker that may be anybody's.
+    pub(crate) fn wake_foreign(&self, waker: Waker) {
+        if let Err(panicked) = catch(|| waker.wake()) {
+            let report = Report::make(ReportKind::CallbackPanicked, "a waker panicked");
+            self.report(report.with_panic(panicked));
+        }
+    }
+
+    /// A handle, or a callback, that could have asked for the outcome is gone.
+    pub(crate) fn asker_gone(&self, task: Pin<&dyn AnyTask>) {
+        let header = task.header();
+        let left = header.askers.get() - 1;
+        header.askers.set(left);
+        if left == 0 && header.is_finished() && header.onlookers.get() == 0 {
+            self.nobody_will_ask(task);
+        }
+    }
+
+    /// Nobody can ask for the outcome any more, and nobody looks at it.
+    pub(crate) fn nobody_will_ask(&self, task: Pin<&dyn AnyTask>) {
+        let header = task.header();
+        match header.leave(Hearing::Leaving) {
+            Some(Held { late }) => {
+                let held = self.strike_held(header);
+                self.report_failure(task, late);
+                drop(held);
+            }
+            None => task.discard(),
+        }
+    }
+
+    fn report_failure(&self, task: Pin<&dyn AnyTask>, late: bool) {
+        let (kind, message) = match late {
+            false => (ReportKind::NeverRetrieved, "failure was never retrieved"),
+            true => {
+                (ReportKind::FailedDuringShutdown, "failure during shutdown was never retrieved")
+            }
+        };
+        let report = Report::make(kind, message).about(self.info(task.header()));
+        self.report(match task.take_failure() {
+            Some(error) => report.with_error(error),
+            None => report,
+        });
+    }
+
+    /// Somebody was given the failure.
+    pub(crate) fn retrieved(&self, header: &Header) {
+        self.settle(header, Hearing::Retrieved, &self.counts.retrieved);
+    }
+
+    /// Somebody said that a failure, past or future, does not matter.
+    pub(crate) fn ignored(&self, header: &Header) {
+        header.hearing.set(header.hearing.get().unwanted());
+        self.settle(header, Hearing::Ignored, &self.counts.ignored);
+    }
+
+    /// The handler was told of a failure that somebody still holds.
+    pub(crate) fn reported_while_held(&self, header: &Header) {
+        self.settle(header, Hearing::Reported, &self.counts.reported);
+    }
+
+    fn settle(&self, header: &Header, hearing: Hearing, count: &Cell<u64>) {
+        if header.leave(hearing).is_some() {
+            self.counts.held.set(self.counts.held.get() - 1);
+            add_one(count);
+            drop(self.strike_held(header));
+        }
+    }
+
+    /// Takes a task off the list of held failures. What it answers may be the
+    /// last that keeps the task's memory.
+    fn strike_held(&self, header: &Header) -> Option<TaskRc> {
+        let place = header.if_rare(|rare| rare.held_at.take()).flatten()?;
+        self.held.borrow_mut().try_remove(place)
+    }
+
+    /// All failures that somebody holds and has not asked for, oldest first.
+    pub(crate) fn held_failures(&self) -> Vec<TaskRc> {
+        let held = self.held.borrow();
+        let mut tasks: Vec<TaskRc> = held.iter().map(|(_, task)| task.clone()).collect();
+        tasks.sort_unstable_by_key(|task| task.header().id);
+        tasks
+    }
+
+    /// A spawn was refused.
+    pub(crate) fn count_refused(&self) {
+        add_one(&self.counts.refused);
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        let Counts { spawned, succeeded, failed, cancelled, .. } = &self.counts;
+        let Counts { retrieved, reported, ignored, held, refused, .. } = &self.counts;
+        Ledger {
+            spawned: spawned.get(),
+            live: self.live() as u64,
+            succeeded: succeeded.get(),
+            failed: failed.get(),
+            cancelled: cancelled.get(),
+            retrieved: retrieved.get(),
+            reported: reported.get(),
+            ignored: ignored.get(),
+            held: held.get(),
+            refused: refused.get(),
+        }
+    }
+}

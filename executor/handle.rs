@@ -1,0 +1,567 @@
+//! The handle: who may ask what became of a task.
+//!
+//! A [`Task`] is the owner's: it alone takes the outcome, by awaiting or by
+//! [`take`](Task::take), and when it goes unasked, a failure is reported. A
+//! [`TaskRef`] is anybody's: it looks, and cancels, and is never asked about.
+//!
+//! # Invariants
+//!
+//! - **Asking is retrieving.** A failure counts as retrieved when it has been
+//!   handed out: by an await that was ready, `take`, `result` or `error`.
+//!   Cancelling a finished task, printing its name, or having left a callback
+//!   is not asking.
+//! - **One reference at most can be stale.** `result` and `error` borrow from
+//!   the handle; only what needs it whole (`take`, an await, its drop) removes
+//!   what they point to.
+
+use crate::current;
+use crate::id::TaskId;
+use crate::life::{Awaiter, Ending, Header, Watch};
+use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
+use crate::report::{Report, ReportKind, TaskInfo, TaskState};
+use crate::state::{AnyTask, State};
+use crate::task::{Join, Outcome};
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A spawned task, in the hands of its owner.
+///
+/// Awaiting it gives the outcome. Dropping it lets the task run on; if the
+/// task has failed, or fails later, the executor's handler hears of it, since
+/// nobody else will.
+///
+/// The words elsewhere: `asyncio.Task`, tokio's `JoinHandle`.
+///
+/// # Examples
+///
+/// ```
+/// let executor = hearken::Executor::new();
+/// let sum = executor.block_on(async {
+///     let two = hearken::spawn(async { Ok(2) });
+///     let three = hearken::spawn(async { Ok("3".parse::<i32>()?) });
+///     Ok(two.await? + three.await?)
+/// });
+/// # assert_eq!(sum.ok(), Some(5));
+/// ```
+///
+/// # Cancellation
+///
+/// Dropping the handle, or the `.await` of it, does not cancel the task. For
+/// that there is [`cancel_on_drop`](Task::cancel_on_drop).
+///
+/// # Panics
+///
+/// Awaiting a task after its outcome was taken panics.
+#[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
+pub struct Task<T> {
+    cell: Pin<Rc<dyn Join<T>>>,
+}
+
+impl<T> Unpin for Task<T> {}
+
+impl<T> Task<T> {
+    pub(crate) fn new(cell: Pin<Rc<dyn Join<T>>>) -> Task<T> {
+        Task { cell }
+    }
+
+    fn header(&self) -> &Header {
+        self.cell.header()
+    }
+
+    pub(crate) fn home(&self) -> &Rc<State> {
+        self.cell.home()
+    }
+
+    /// The task's id.
+    pub fn id(&self) -> TaskId {
+        self.header().id
+    }
+
+    /// The task's name; `task-7` if it was given none.
+    #[doc(alias = "get_name")]
+    pub fn name(&self) -> String {
+        self.info().name()
+    }
+
+    /// Gives the task a name, for reports and dumps.
+    pub fn set_name(&self, name: impl Into<String>) {
+        let name: Arc<str> = name.into().into();
+        let old = self.header().rare(|rare| rare.name.replace(name));
+        drop(old);
+    }
+
+    /// The same task, with a name: for the place where it is spawned.
+    ///
+    /// ```
+    /// let executor = hearken::Executor::new();
+    /// let task = executor.spawn(async { Ok(()) }).named("tea");
+    /// assert_eq!(task.name(), "tea");
+    /// ```
+    pub fn named(self, name: impl Into<String>) -> Task<T> {
+        self.set_name(name);
+        self
+    }
+
+    /// Where the task was spawned.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.header().location
+    }
+
+    /// What is known of the task, as plain data.
+    pub fn info(&self) -> TaskInfo {
+        self.home().info(self.header())
+    }
+
+    /// Whether the task has ended, in whatever way.
+    #[doc(alias = "done")]
+    pub fn is_finished(&self) -> bool {
+        self.header().is_finished()
+    }
+
+    /// Whether the task has ended by cancellation. A task that was only asked
+    /// to cancel has not.
+    #[doc(alias = "cancelled")]
+    pub fn is_cancelled(&self) -> bool {
+        self.header().ending() == Some(Ending::Cancelled)
+    }
+
+    /// The value, if the task succeeded. Counts as retrieving a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`Pending`](OutcomeError::Pending) while the task has not finished,
+    /// [`Taken`](OutcomeError::Taken) after its outcome was taken, and
+    /// [`Ended`](OutcomeError::Ended) with how it ended otherwise.
+    pub fn result(&self) -> Result<&T, OutcomeError<'_>> {
+        look_at_result(&*self.cell)
+    }
+
+    /// The error, if the task failed; a panic is one, a
+    /// [`Panicked`](crate::Panicked). None if it succeeded. Counts as
+    /// retrieving.
+    ///
+    /// # Errors
+    ///
+    /// [`Pending`](OutcomeError::Pending) while the task has not finished,
+    /// [`Taken`](OutcomeError::Taken) after its outcome was taken, and
+    /// [`Ended`](OutcomeError::Ended) with the cancellation if it was
+    /// cancelled.
+    #[doc(alias = "exception")]
+    pub fn error(&self) -> Result<Option<&anyhow::Error>, OutcomeError<'_>> {
+        look_at_error(&*self.cell)
+    }
+
+    /// Takes the outcome out. Counts as retrieving.
+    ///
+    /// # Errors
+    ///
+    /// [`Pending`](TakeError::Pending) while the task has not finished, and
+    /// while the handler or a callback is looking at the outcome;
+    /// [`Taken`](TakeError::Taken) if it was taken before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let executor = hearken::Executor::new();
+    /// let mut task = executor.spawn(async { Ok(String::from("tea")) });
+    /// assert_eq!(task.take().unwrap_err(), hearken::TakeError::Pending);
+    /// executor.run_until_idle();
+    /// assert_eq!(task.take().unwrap().unwrap(), "tea");
+    /// assert_eq!(task.take().unwrap_err(), hearken::TakeError::Taken);
+    /// ```
+    #[doc(alias = "try_join")]
+    pub fn take(&mut self) -> Result<Result<T, TaskError>, TakeError> {
+        if !self.is_finished() || self.header().onlookers.get() > 0 {
+            return Err(TakeError::Pending);
+        }
+        self.take_now().ok_or(TakeError::Taken)
+    }
+
+    /// Tells `watch` when the task has ended, under the name of `place`. Answers
+    /// whether it has ended already, and then nobody is told.
+    pub(crate) fn watch(&self, watch: &Rc<Watch>, place: usize) -> bool {
+        if !self.is_finished() {
+            drop(self.header().set_awaiter(Awaiter::Watch(watch.clone(), place)));
+        }
+        self.is_finished()
+    }
+
+    /// Whether it is this very task that is being polled at this moment.
+    fn is_the_running_task(&self) -> bool {
+        let home = Rc::as_ptr(self.home());
+        current::with(|state| {
+            state.is_some_and(|state| {
+                std::ptr::eq(state, home) && state.running.get() == Some(self.id())
+            })
+        })
+    }
+
+    /// Takes the outcome of a finished task that nobody looks at.
+    #[allow(unsafe_code)]
+    fn take_now(&mut self) -> Option<Outcome<T>> {
+        // SAFETY: references to the outcome are given to onlookers, of whom
+        // there are none, and to borrowers of this handle, which is here
+        // borrowed exclusively.
+        let outcome = unsafe { self.cell.take() };
+        self.home().retrieved(self.header());
+        outcome
+    }
+
+    /// Calls `f` when the task has ended: from the loop, in its turn, never
+    /// inline; also if the task has ended already.
+    ///
+    /// Callbacks and awaiters are served in the order in which they came. A
+    /// callback that panics is reported, and does not keep the others from
+    /// running. It can look at the outcome; that counts as retrieving, and
+    /// being called does not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let executor = hearken::Executor::new();
+    /// let task = executor.spawn(async { Err::<(), _>(anyhow::anyhow!("no tea")) });
+    /// task.on_done(|finished| {
+    ///     let error = finished.error().unwrap().unwrap();
+    ///     assert_eq!(error.to_string(), "no tea");
+    /// });
+    /// task.detach(); // and no report, since the callback asked
+    /// executor.run_until_idle();
+    /// assert_eq!(executor.ledger().retrieved, 1);
+    /// ```
+    #[doc(alias = "add_done_callback")]
+    pub fn on_done(&self, f: impl FnOnce(Finished<'_, T>) + 'static) -> CallbackId
+    where
+        T: 'static,
+    {
+        let asker = Asker::new(&self.cell);
+        let callback = Box::new(move || asker.call(f));
+        if self.is_finished() {
+            self.home().push_callback(callback);
+            return CallbackId(u32::MAX);
+        }
+        CallbackId(self.header().rare(|rare| {
+            let number = rare.callbacks_ever;
+            rare.callbacks_ever += 1;
+            rare.callbacks.push((number, callback));
+            number
+        }))
+    }
+
+    /// Takes a callback back. False if it is not there any more: because it
+    /// ran, was removed before, or waits in the queue.
+    #[doc(alias = "remove_done_callback")]
+    pub fn remove_on_done(&self, id: CallbackId) -> bool {
+        let removed = self.header().if_rare(|rare| {
+            let place = rare.callbacks.iter().position(|&(number, _)| number == id.0)?;
+            Some(rare.callbacks.remove(place))
+        });
+        removed.flatten().is_some() // dropped here, where nothing is borrowed
+    }
+
+    /// Asks the task to cancel. False if it has ended already, and then
+    /// nothing changes. It never runs the task's code inline.
+    ///
+    /// The future is dropped when the task's turn comes; the values it held
+    /// clean up by their `Drop`. The task has then ended as cancelled.
+    #[track_caller]
+    pub fn cancel(&self) -> bool {
+        cancel(self.home(), self.header(), "requested".into())
+    }
+
+    /// Asks the task to cancel, and says why. Of several requests before the
+    /// next poll the first reason counts.
+    #[track_caller]
+    pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        cancel(self.home(), self.header(), reason.into())
+    }
+
+    /// How many requests to cancel stand.
+    pub fn cancelling(&self) -> u32 {
+        cancelling(self.header())
+    }
+
+    /// Takes one request back; the last one also if it has not had its effect
+    /// yet. Answers how many remain.
+    pub fn uncancel(&self) -> u32 {
+        self.home().take_back_cancel(self.header())
+    }
+
+    /// Lets the task run on by itself. If it fails, the handler hears of it.
+    pub fn detach(self) {}
+
+    /// Lets the task run on, and does not want to know: a failure is counted as
+    /// ignored, and not reported.
+    pub fn ignore(self) {
+        self.home().ignored(self.header());
+    }
+
+    /// Cancels the task when the handle is dropped.
+    pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
+        CancelOnDrop { task: Some(self) }
+    }
+
+    /// A look at the task, to be cloned and given away.
+    pub fn task_ref(&self) -> TaskRef {
+        TaskRef { cell: self.cell.clone(), home: self.home().clone() }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_finished() && self.header().onlookers.get() == 0 {
+            let outcome = self.take_now();
+            return Poll::Ready(outcome.expect("task awaited after its outcome was taken"));
+        }
+        if self.is_the_running_task() {
+            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
+        }
+        if !self.header().is_awaited_by(cx.waker()) {
+            let replaced = self.header().set_awaiter(Awaiter::Waker(cx.waker().clone()));
+            drop(replaced);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        let awaiter = self.header().take_awaiter();
+        let cell: Pin<&dyn AnyTask> = self.cell.as_ref();
+        self.cell.home().asker_gone(cell);
+        drop(awaiter);
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task({}, {:?})", self.info(), self.info().state)
+    }
+}
+
+#[track_caller]
+fn cancel(home: &State, header: &Header, reason: Cow<'static, str>) -> bool {
+    let location = Some(Location::caller());
+    home.ask_to_cancel(header, Arc::new(Request { reason, origin: Origin::Requested, location }))
+}
+
+fn cancelling(header: &Header) -> u32 {
+    header.if_rare(|rare| rare.cancelling).unwrap_or(0)
+}
+
+// ---- Looking at an outcome -----------------------------------------------------
+
+fn look_at_result<T>(cell: &dyn Join<T>) -> Result<&T, OutcomeError<'_>> {
+    match look(cell)? {
+        Ok(value) => Ok(value),
+        Err(error) => Err(OutcomeError::Ended(error)),
+    }
+}
+
+fn look_at_error<T>(cell: &dyn Join<T>) -> Result<Option<&anyhow::Error>, OutcomeError<'_>> {
+    match look(cell)? {
+        Ok(_) => Ok(None),
+        Err(error) => error.as_failure().map(Some).ok_or(OutcomeError::Ended(error)),
+    }
+}
+
+fn look<T>(cell: &dyn Join<T>) -> Result<&Outcome<T>, OutcomeError<'_>> {
+    if !cell.header().is_finished() {
+        return Err(OutcomeError::Pending);
+    }
+    let outcome = cell.outcome().ok_or(OutcomeError::Taken)?;
+    cell.home().retrieved(cell.header());
+    Ok(outcome)
+}
+
+/// A finished task, as its callbacks see it.
+pub struct Finished<'a, T> {
+    cell: &'a dyn Join<T>,
+}
+
+impl<'a, T> Finished<'a, T> {
+    /// What is known of the task.
+    pub fn info(&self) -> TaskInfo {
+        self.cell.home().info(self.cell.header())
+    }
+
+    /// As [`Task::result`].
+    ///
+    /// # Errors
+    ///
+    /// [`Taken`](OutcomeError::Taken) or [`Ended`](OutcomeError::Ended).
+    pub fn result(&self) -> Result<&'a T, OutcomeError<'a>> {
+        look_at_result(self.cell)
+    }
+
+    /// As [`Task::error`].
+    ///
+    /// # Errors
+    ///
+    /// [`Taken`](OutcomeError::Taken), or [`Ended`](OutcomeError::Ended) with a
+    /// cancellation.
+    pub fn error(&self) -> Result<Option<&'a anyhow::Error>, OutcomeError<'a>> {
+        look_at_error(self.cell)
+    }
+}
+
+/// Which callback: for [`Task::remove_on_done`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallbackId(u32);
+
+/// A callback's hold on its task: until it is gone, somebody may still ask.
+struct Asker<T> {
+    cell: Pin<Rc<dyn Join<T>>>,
+}
+
+impl<T> Asker<T> {
+    fn new(cell: &Pin<Rc<dyn Join<T>>>) -> Asker<T> {
+        let askers = &cell.header().askers;
+        askers.set(askers.get() + 1);
+        Asker { cell: cell.clone() }
+    }
+
+    fn call(self, f: impl FnOnce(Finished<'_, T>)) {
+        let onlookers = &self.cell.header().onlookers;
+        onlookers.set(onlookers.get() + 1);
+        let called = catch(|| f(Finished { cell: &*self.cell }));
+        onlookers.set(onlookers.get() - 1);
+        let home = self.cell.home();
+        if let Err(panicked) = called {
+            let report = Report::make(ReportKind::CallbackPanicked, "a done callback panicked");
+            home.report(report.about(home.info(self.cell.header())).with_panic(panicked));
+        }
+        // Whoever tried to await the task meanwhile was told to come back.
+        if let Some(awaiter) = self.cell.header().take_awaiter() {
+            home.wake_awaiter(Some(awaiter));
+        }
+    }
+}
+
+impl<T> Drop for Asker<T> {
+    fn drop(&mut self) {
+        let cell: Pin<&dyn AnyTask> = self.cell.as_ref();
+        self.cell.home().asker_gone(cell);
+    }
+}
+
+// ---- Other handles ---------------------------------------------------------------
+
+/// A task that is cancelled when its handle is dropped:
+/// [`Task::cancel_on_drop`].
+///
+/// Awaiting it gives the outcome, as for a [`Task`].
+#[must_use = "a task that is cancelled on drop is cancelled at once"]
+#[derive(Debug)]
+pub struct CancelOnDrop<T> {
+    /// Some until `into_inner`, which ends this.
+    task: Option<Task<T>>,
+}
+
+impl<T> CancelOnDrop<T> {
+    /// The handle within, which does not cancel when it is dropped.
+    pub fn into_inner(mut self) -> Task<T> {
+        self.task.take().expect("the handle is there until now")
+    }
+}
+
+impl<T> std::ops::Deref for CancelOnDrop<T> {
+    type Target = Task<T>;
+
+    fn deref(&self) -> &Task<T> {
+        self.task.as_ref().expect("the handle is there until into_inner")
+    }
+}
+
+impl<T> Future for CancelOnDrop<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let task = self.task.as_mut().expect("the handle is there until into_inner");
+        Pin::new(task).poll(cx)
+    }
+}
+
+impl<T> Drop for CancelOnDrop<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.cancel_with("its handle was dropped");
+        }
+    }
+}
+
+/// A look at a task: who it is, how it fares, and how to cancel it.
+///
+/// It does not keep a failure from being reported, since it cannot ask for it.
+#[derive(Clone)]
+pub struct TaskRef {
+    cell: Pin<Rc<dyn AnyTask>>,
+    home: Rc<State>,
+}
+
+impl TaskRef {
+    pub(crate) fn new(cell: Pin<Rc<dyn AnyTask>>, home: Rc<State>) -> TaskRef {
+        TaskRef { cell, home }
+    }
+
+    /// The task's id.
+    pub fn id(&self) -> TaskId {
+        self.cell.header().id
+    }
+
+    /// The task's name; `task-7` if it was given none.
+    pub fn name(&self) -> String {
+        self.info().name()
+    }
+
+    /// What is known of the task, as plain data.
+    pub fn info(&self) -> TaskInfo {
+        self.home.info(self.cell.header())
+    }
+
+    /// Where the task is in its life.
+    pub fn state(&self) -> TaskState {
+        self.info().state
+    }
+
+    /// Whether the task has ended, in whatever way.
+    pub fn is_finished(&self) -> bool {
+        self.cell.header().is_finished()
+    }
+
+    /// As [`Task::cancel`].
+    #[track_caller]
+    pub fn cancel(&self) -> bool {
+        cancel(&self.home, self.cell.header(), "requested".into())
+    }
+
+    /// As [`Task::cancel_with`].
+    #[track_caller]
+    pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        cancel(&self.home, self.cell.header(), reason.into())
+    }
+
+    /// As [`Task::cancelling`].
+    pub fn cancelling(&self) -> u32 {
+        cancelling(self.cell.header())
+    }
+
+    /// As [`Task::uncancel`].
+    pub fn uncancel(&self) -> u32 {
+        self.home.take_back_cancel(self.cell.header())
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskRef({}, {:?})", self.info(), self.state())
+    }
+}

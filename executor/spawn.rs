@@ -1,0 +1,285 @@
+//! Spawning: how a future becomes a task.
+//!
+//! A task is not polled inside `spawn`; it gets a place in the queue. When the
+//! executor does not take it (closed, or full), `try_spawn` gives the future
+//! back, and `spawn` answers with a task that is cancelled already, so that a
+//! destructor may spawn without asking first whether it still can.
+
+use crate::current::state_for;
+use crate::handle::{Task, TaskRef};
+use crate::id::TaskId;
+use crate::inbox::{Address, Closed, Errand};
+use crate::life::Header;
+use crate::outcome::{Cancelled, Origin};
+use crate::report::{Report, ReportKind};
+use crate::state::{Phase, State, request};
+use crate::task::{Body, Fallible, Infallible, TaskCell};
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::rc::Rc;
+
+/// Spawns a task on the executor whose turn it is.
+///
+/// # Panics
+///
+/// If called outside a turn.
+///
+/// # Examples
+///
+/// ```
+/// let executor = hearken::Executor::new();
+/// executor.block_on(async {
+///     let task = hearken::spawn(async { Ok(6 * 7) });
+///     assert_eq!(task.await?, 42);
+///     Ok(())
+/// })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[track_caller]
+#[doc(alias = "create_task")]
+pub fn spawn<T>(f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T> {
+    spawn_on::<_, Fallible>(&state_for("spawn"), f, Location::caller())
+}
+
+/// Spawns a task whose output is its value: it can fail only by a panic.
+///
+/// # Panics
+///
+/// If called outside a turn.
+#[track_caller]
+pub fn spawn_infallible<T>(f: impl Future<Output = T> + 'static) -> Task<T> {
+    spawn_on::<_, Infallible>(&state_for("spawn_infallible"), f, Location::caller())
+}
+
+/// Spawns a task, or gives the future back.
+///
+/// # Errors
+///
+/// If the executor is shut down, or has as many tasks as it may.
+///
+/// # Panics
+///
+/// If called outside a turn.
+#[track_caller]
+pub fn try_spawn<T, F>(f: F) -> Result<Task<T>, SpawnError<F>>
+where
+    F: Future<Output = anyhow::Result<T>> + 'static,
+{
+    try_spawn_on::<_, Fallible>(&state_for("try_spawn"), f, Location::caller())
+}
+
+/// The task that is being polled.
+///
+/// # Panics
+///
+/// If called outside a task: outside a turn, or in a handler or callback.
+pub fn current() -> TaskRef {
+    let state = state_for("current");
+    let task = state.running.get().and_then(|id| state.task(id));
+    let task = task.expect("hearken::current was called in a turn, but not in a task");
+    TaskRef::new(task, state)
+}
+
+/// Where a task was spawned: kept in its header, shown in reports.
+type Place = &'static Location<'static>;
+
+pub(crate) fn spawn_on<F, B>(home: &Rc<State>, future: F, place: Place) -> Task<B::Value>
+where
+    F: Future + 'static,
+    B: Body<F> + 'static,
+{
+    match try_spawn_on::<F, B>(home, future, place) {
+        Ok(task) => task,
+        Err(SpawnError { future, kind }) => {
+            drop(future);
+            refused::<F, B>(home, kind, place)
+        }
+    }
+}
+
+pub(crate) fn try_spawn_on<F, B>(
+    home: &Rc<State>,
+    future: F,
+    place: Place,
+) -> Result<Task<B::Value>, SpawnError<F>>
+where
+    F: Future + 'static,
+    B: Body<F> + 'static,
+{
+    if let Err(kind) = may_spawn(home) {
+        home.count_refused();
+        return Err(SpawnError { future, kind });
+    }
+    let header = Header::new(home.next_id(), place, home.running.get());
+    let cell = Rc::pin(TaskCell::<F, B>::new(header, home.clone(), future));
+    home.enroll(cell.clone());
+    Ok(Task::new(cell))
+}
+
+fn may_spawn(home: &State) -> Result<(), SpawnErrorKind> {
+    if home.phase.get() == Phase::Closed {
+        Err(SpawnErrorKind::Closed)
+    } else if home.live() >= home.settings.max_tasks {
+        Err(SpawnErrorKind::Full)
+    } else {
+        Ok(())
+    }
+}
+
+/// A task that never was one.
+fn refused<F, B>(home: &Rc<State>, kind: SpawnErrorKind, place: Place) -> Task<B::Value>
+where
+    F: Future + 'static,
+    B: Body<F> + 'static,
+{
+    let header = Header::new(TaskId::new(0, 0), place, home.running.get());
+    let request = match kind {
+        SpawnErrorKind::Closed => request("the executor is shut down", Origin::ShutDown),
+        SpawnErrorKind::Full => {
+            let report =
+                Report::make(ReportKind::Refused, "a task was refused: too many are alive");
+            home.report(report.about(home.info(&header)));
+            request("too many tasks are alive", Origin::Requested)
+        }
+    };
+    let cancelled = Cancelled::new(request, header.id);
+    Task::new(Rc::pin(TaskCell::<F, B>::refused(header, home.clone(), cancelled)))
+}
+
+/// The executor did not take the future: here it is again.
+pub struct SpawnError<F> {
+    future: F,
+    kind: SpawnErrorKind,
+}
+
+/// Why an executor does not take a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnErrorKind {
+    /// The executor is shut down.
+    Closed,
+    /// The executor has as many tasks as it may:
+    /// [`Builder::max_tasks`](crate::Builder::max_tasks).
+    Full,
+}
+
+impl<F> SpawnError<F> {
+    /// The future.
+    pub fn into_future(self) -> F {
+        self.future
+    }
+
+    /// Why it was not taken.
+    pub fn kind(&self) -> SpawnErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for SpawnErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SpawnErrorKind::Closed => "the executor is shut down",
+            SpawnErrorKind::Full => "the executor has as many tasks as it may",
+        })
+    }
+}
+
+impl std::error::Error for SpawnErrorKind {}
+
+impl<F> fmt::Display for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl<F> fmt::Debug for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SpawnError").field(&self.kind).finish()
+    }
+}
+
+impl<F> From<SpawnError<F>> for anyhow::Error {
+    fn from(error: SpawnError<F>) -> anyhow::Error {
+        anyhow::Error::new(error.kind)
+    }
+}
+
+// ---- From other threads ------------------------------------------------------
+
+/// Spawns tasks on an executor from any thread.
+///
+/// # Examples
+///
+/// ```
+/// let executor = hearken::Executor::new();
+/// let spawner = executor.spawner();
+/// std::thread::spawn(move || {
+///     spawner.spawn_with(|| async { Ok(()) }).expect("the executor is there");
+/// })
+/// .join()
+/// .unwrap();
+/// executor.run_until_idle();
+/// assert_eq!(executor.ledger().succeeded, 1);
+/// ```
+#[derive(Clone)]
+pub struct Spawner {
+    address: Address,
+}
+
+impl Spawner {
+    pub(crate) fn new(address: Address) -> Spawner {
+        Spawner { address }
+    }
+
+    /// Spawns the task whose future `f` makes: on the executor's own thread, at
+    /// the start of its next turn. The future need not be `Send`.
+    ///
+    /// If `f` panics, or the task fails, the handler hears of it.
+    ///
+    /// # Errors
+    ///
+    /// If the executor is shut down or gone; `f` is dropped then. An executor
+    /// that closes before it has looked drops `f` too, on its own thread, and
+    /// reports that it was refused.
+    #[track_caller]
+    pub fn spawn_with<T, Fut>(&self, f: impl FnOnce() -> Fut + Send + 'static) -> Result<(), Closed>
+    where
+        Fut: Future<Output = anyhow::Result<T>> + 'static,
+    {
+        let place = Location::caller();
+        let spawn = Box::new(move || {
+            let home = state_for("spawn_with");
+            // Made inside the task, so that a panic is the task's.
+            spawn_on::<_, Fallible>(&home, async move { f().await }, place).detach();
+        });
+        self.address.send(Errand::Spawn(spawn))
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner").field("open", &self.address.is_open()).finish()
+    }
+}
+
+impl futures_task::Spawn for Spawner {
+    #[track_caller]
+    fn spawn_obj(
+        &self,
+        future: futures_task::FutureObj<'static, ()>,
+    ) -> Result<(), futures_task::SpawnError> {
+        let sent = self.spawn_with(move || async move {
+            future.await;
+            Ok(())
+        });
+        sent.map_err(|Closed| futures_task::SpawnError::shutdown())
+    }
+
+    fn status(&self) -> Result<(), futures_task::SpawnError> {
+        match self.address.is_open() {
+            true => Ok(()),
+            false => Err(futures_task::SpawnError::shutdown()),
+        }
+    }
+}

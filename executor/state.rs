@@ -1,0 +1,512 @@
+//! What the loop and running code share: one desk for each executor.
+//!
+//! Here stand the table of tasks, the run queue, the wheel, the clock, the
+//! reports on their way and the ledger. The loop (`turn.rs`) works at this desk
+//! during a turn; a task that spawns, sleeps or cancels comes here through
+//! `current.rs`; a handle, which may outlive its executor, holds on to it.
+//!
+//! # Invariants
+//!
+//! - **No borrow is held while foreign code runs.** Foreign code is a future's
+//!   `poll` or `drop`, an output's `drop`, a handler, a callback, a clock,
+//!   somebody else's waker. Each method takes out what it needs, ends the
+//!   borrow, and then calls.
+//! - **Once.** A task stands in the run queue at most once: the mark in its slot
+//!   is set by whoever pushes it, and cleared before its poll, so that a wake
+//!   during the poll counts.
+//! - **Only the loop calls the handler.** Everybody else queues.
+
+use crate::clock::{Clock, Instant};
+use crate::id::{MOST_SLOTS, TaskId, Ticket};
+use crate::inbox::Address;
+use crate::life::{Callback, Ending, Header, Life, Wish};
+use crate::outcome::{Cancelled, Request, catch};
+use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
+use crate::run_queue::RunQueue;
+use crate::wheel::{HasFired, TimerKey, Wheel};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// What the loop needs of a task, whatever its future and value.
+pub(crate) trait AnyTask {
+    fn header(&self) -> &Header;
+
+    /// Polls the future. When it is through, by a panic too, the outcome is
+    /// kept and the task's life has ended.
+    fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Drops the future because of the request that stands in the header. The
+    /// task's life has ended then.
+    fn cancel(self: Pin<&Self>);
+
+    /// The cancellation by which it ended, if it did and nobody has taken it.
+    fn cancellation(&self) -> Option<Cancelled>;
+
+    /// Drops an outcome that nobody can ask for any more.
+    fn discard(self: Pin<&Self>);
+
+    /// Takes the error of a failure that nobody can ask for any more.
+    fn take_failure(self: Pin<&Self>) -> Option<anyhow::Error>;
+
+    /// Shows the error of a failure as part of `report`, and leaves it in place.
+    fn show_failure(self: Pin<&Self>, report: Report, look: &mut dyn FnMut(&Report));
+}
+
+pub(crate) type TaskRc = Pin<Rc<dyn AnyTask>>;
+
+/// Whether the executor still takes tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Open,
+    /// Being shut down: what is spawned is run, and cancelled in its turn.
+    Closing,
+    Closed,
+    /// The executor was dropped; only handles are left.
+    Gone,
+}
+
+/// What the builder was told.
+pub(crate) struct Settings {
+    pub(crate) grace: Option<Duration>,
+    pub(crate) slow_poll: Option<Duration>,
+    pub(crate) max_tasks: usize,
+    pub(crate) closed_world: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            grace: Some(Duration::from_secs(5)),
+            slow_poll: None,
+            max_tasks: MOST_SLOTS,
+            closed_world: false,
+        }
+    }
+}
+
+pub(crate) struct State {
+    // Who is ready?
+    pub(crate) number: u16,
+    pub(crate) address: Address,
+    slots_with_flags: Cell<usize>,
+    tasks: RefCell<Slab<Slot>>,
+    serial: Cell<u64>,
+    pub(crate) queue: RefCell<RunQueue>,
+    pub(crate) callbacks: RefCell<VecDeque<Callback>>,
+    // What time is it?
+    pub(crate) wheel: RefCell<Wheel>,
+    pub(crate) clock: Box<dyn Clock>,
+    latest: Cell<Instant>,
+    // What became of it?
+    reports: RefCell<VecDeque<Report>>,
+    pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
+    /// The default handler is silent about cancellations: don't make those.
+    pub(crate) hears_cancellations: Cell<bool>,
+    pub(crate) held: RefCell<Slab<TaskRc>>,
+    pub(crate) counts: Counts,
+    // Whose turn is it?
+    pub(crate) running: Cell<Option<TaskId>>,
+    pub(crate) in_turn: Cell<bool>,
+    pub(crate) phase: Cell<Phase>,
+    /// The main of the `block_on` that is going on.
+    pub(crate) main: Cell<Option<TaskId>>,
+    /// Interrupts that the handler did not swallow.
+    pub(crate) interrupts: Cell<u32>,
+    /// The report because of which the executor is being shut down.
+    pub(crate) stop: Cell<Option<Report>>,
+    /// When the grace of the shutdown is over.
+    pub(crate) grace_ends: Cell<Option<Instant>>,
+    /// Tasks up to this serial have been cancelled by the shutdown.
+    pub(crate) cancelled_up_to: Cell<u64>,
+    /// Room for the wakers of due timers, kept from turn to turn.
+    pub(crate) due: Cell<Vec<Waker>>,
+    pub(crate) settings: Settings,
+}
+
+/// A task in the table, and whether it stands in the queue.
+struct Slot {
+    task: TaskRc,
+    /// The low 24 bits of the serial, and below them whether it is queued.
+    mark: Cell<u32>,
+}
+
+impl Slot {
+    fn belongs_to(&self, ticket: Ticket) -> bool {
+        self.mark.get() >> 1 == ticket.serial()
+    }
+
+    /// True if it was not queued before.
+    fn mark_queued(&self) -> bool {
+        let mark = self.mark.get();
+        self.mark.set(mark | 1);
+        mark & 1 == 0
+    }
+
+    fn unmark(&self) {
+        self.mark.set(self.mark.get() & !1);
+    }
+
+    fn is_queued(&self) -> bool {
+        self.mark.get() & 1 == 1
+    }
+}
+
+/// The ledger's figures, each counted where it happens. `live` and `held` are
+/// counted too, not computed from the rest: otherwise it would always balance.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) spawned: Cell<u64>,
+    pub(crate) succeeded: Cell<u64>,
+    pub(crate) failed: Cell<u64>,
+    pub(crate) cancelled: Cell<u64>,
+    pub(crate) retrieved: Cell<u64>,
+    pub(crate) reported: Cell<u64>,
+    pub(crate) ignored: Cell<u64>,
+    pub(crate) held: Cell<u64>,
+    pub(crate) refused: Cell<u64>,
+}
+
+pub(crate) fn add_one(count: &Cell<u64>) {
+    count.set(count.get() + 1);
+}
+
+impl State {
+    pub(crate) fn new(
+        (number, address): (u16, Address),
+        queue: RunQueue,
+        clock: Box<dyn Clock>,
+        settings: Settings,
+    ) -> State {
+        State {
+            number,
+            address,
+            slots_with_flags: Cell::new(0),
+            tasks: RefCell::default(),
+            serial: Cell::new(0),
+            queue: RefCell::new(queue),
+            callbacks: RefCell::default(),
+            wheel: RefCell::default(),
+            clock,
+            latest: Cell::new(Instant::ZERO),
+            reports: RefCell::default(),
+            handler: Cell::new(None),
+            hears_cancellations: Cell::new(false),
+            held: RefCell::default(),
+            counts: Counts::default(),
+            running: Cell::new(None),
+            in_turn: Cell::new(false),
+            phase: Cell::new(Phase::Open),
+            main: Cell::new(None),
+            interrupts: Cell::new(0),
+            stop: Cell::new(None),
+            grace_ends: Cell::new(None),
+            cancelled_up_to: Cell::new(0),
+            due: Cell::default(),
+            settings,
+        }
+    }
+
+    /// Tells a host that was told otherwise that there is something to do. Of
+    /// no use, and not done, during a turn: it ends by looking.
+    pub(crate) fn rouse(&self) {
+        if !self.in_turn.get() && self.phase.get() != Phase::Gone {
+            self.address.ring();
+        }
+    }
+}
+
+// ---- Who is ready? -----------------------------------------------------------
+
+impl State {
+    /// Wakes a task on the executor's own thread.
+    #[inline]
+    pub(crate) fn wake(&self, ticket: Ticket) {
+        let tasks = self.tasks.borrow();
+        let Some(slot) = tasks.get(ticket.slot()) else { return };
+        if slot.belongs_to(ticket) && slot.mark_queued() {
+            self.queue.borrow_mut().push_task(ticket);
+        }
+    }
+
+    /// Wakes whoever is in the slot now: a flag belongs to the slot (`inbox.rs`).
+    pub(crate) fn wake_tenant(&self, slot: usize) {
+        let tenant = self.tasks.borrow().get(slot).map(|slot| slot.task.header().id);
+        if let Some(id) = tenant {
+            self.wake(id.ticket());
+        }
+    }
+
+    /// The task that the queue named, which is no longer queued from here on.
+    /// None if it has ended meanwhile.
+    #[inline]
+    pub(crate) fn take_turn(&self, ticket: Ticket) -> Option<TaskRc> {
+        let tasks = self.tasks.borrow();
+        let slot = tasks.get(ticket.slot()).filter(|slot| slot.belongs_to(ticket))?;
+        slot.unmark();
+        Some(slot.task.clone())
+    }
+
+    pub(crate) fn task(&self, id: TaskId) -> Option<TaskRc> {
+        let tasks = self.tasks.borrow();
+        let slot = tasks.get(id.slot())?;
+        (slot.task.header().id == id).then(|| slot.task.clone())
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    /// Every live task, the youngest first, and whether it is queued.
+    pub(crate) fn youngest_first(&self) -> Vec<(TaskRc, bool)> {
+        let tasks = self.tasks.borrow();
+        let mut all: Vec<_> =
+            tasks.iter().map(|(_, slot)| (slot.task.clone(), slot.is_queued())).collect();
+        all.sort_unstable_by_key(|(task, _)| std::cmp::Reverse(task.header().id));
+        all
+    }
+
+    /// The id of the next task to be spawned.
+    pub(crate) fn next_id(&self) -> TaskId {
+        TaskId::new(self.serial.get() + 1, self.tasks.borrow().vacant_key())
+    }
+
+    /// Puts a new task into the table and into the queue.
+    pub(crate) fn enroll(&self, task: TaskRc) {
+        let id = task.header().id;
+        self.serial.set(id.number());
+        let slot = Slot { task, mark: Cell::new(id.ticket().serial() << 1) };
+        let key = self.tasks.borrow_mut().insert(slot);
+        debug_assert_eq!(key, id.slot(), "next_id foretells the slot");
+        if key >= self.slots_with_flags.get() {
+            let slots = (key + 1).next_power_of_two().max(64);
+            self.address.make_room(slots);
+            self.slots_with_flags.set(slots);
+        }
+        add_one(&self.counts.spawned);
+        self.wake(id.ticket());
+        self.rouse();
+    }
+
+    /// Strikes a task off the table.
+    pub(crate) fn strike_off(&self, id: TaskId) {
+        let slot = self.tasks.borrow_mut().try_remove(id.slot());
+        debug_assert!(
+            slot.is_some_and(|slot| slot.task.header().id == id),
+            "a live task is in its slot"
+        );
+    }
+
+    pub(crate) fn push_callback(&self, callback: Callback) {
+        self.callbacks.borrow_mut().push_back(callback);
+        self.queue.borrow_mut().push_callback();
+        self.rouse();
+    }
+
+    /// The serial of the youngest task so far.
+    pub(crate) fn latest_serial(&self) -> u64 {
+        self.serial.get()
+    }
+
+    /// Gives memory back when there is little to do.
+    pub(crate) fn shrink(&self) {
+        self.queue.borrow_mut().shrink();
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.is_empty() && tasks.capacity() > 1024 {
+            // A slab never shrinks by itself. Slots are told apart by serials,
+            // so starting again from slot 0 confuses nobody.
+            *tasks = Slab::new();
+        }
+    }
+}
+
+// ---- Cancelling ---------------------------------------------------------------
+
+impl State {
+    /// Asks a task to cancel. False if it has ended.
+    pub(crate) fn ask_to_cancel(&self, header: &Header, request: Arc<Request>) -> bool {
+        let wish = header.asked();
+        if wish == Wish::TooLate {
+            return false;
+        }
+        header.rare(|rare| {
+            rare.cancelling = rare.cancelling.saturating_add(1);
+            // Several requests before the next poll are one; the first counts.
+            rare.request.get_or_insert(request);
+        });
+        if wish == Wish::Queue {
+            self.wake(header.id.ticket());
+            self.rouse();
+        }
+        true
+    }
+
+    /// Takes one request back. Answers how many remain.
+    pub(crate) fn take_back_cancel(&self, header: &Header) -> u32 {
+        let left = header.if_rare(|rare| {
+            rare.cancelling = rare.cancelling.saturating_sub(1);
+            if rare.cancelling == 0 {
+                rare.request = None;
+            }
+            rare.cancelling
+        });
+        let left = left.unwrap_or(0);
+        if left == 0 {
+            header.life.set(header.life.get().unasked());
+        }
+        left
+    }
+}
+
+// ---- What time is it? -----------------------------------------------------------
+
+impl State {
+    /// Reads the clock. It never goes backwards here.
+    pub(crate) fn now(&self) -> Instant {
+        match catch(|| self.clock.now()) {
+            Ok(now) => self.latest.set(self.latest.get().max(now)),
+            Err(panicked) => self.clock_panicked(panicked),
+        }
+        self.latest.get()
+    }
+
+    /// What the clock read when somebody last looked.
+    pub(crate) fn latest(&self) -> Instant {
+        self.latest.get()
+    }
+
+    /// Goes to `deadline` if the clock will. Answers by how far.
+    pub(crate) fn jump_to(&self, deadline: Instant) -> Option<Duration> {
+        let before = self.latest.get();
+        match catch(|| self.clock.jump_to(deadline)) {
+            Ok(true) => Some(self.now() - before),
+            Ok(false) => None,
+            Err(panicked) => {
+                self.clock_panicked(panicked);
+                None
+            }
+        }
+    }
+
+    fn clock_panicked(&self, panicked: crate::outcome::Panicked) {
+        let report = Report::make(
+            ReportKind::CallbackPanicked,
+            "the clock panicked, and is taken to stand still",
+        );
+        self.report(report.with_panic(panicked));
+    }
+
+    /// Sets a timer that wakes `waker`. None for a deadline that never comes.
+    pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> Option<TimerKey> {
+        if deadline == Instant::NEVER {
+            return None;
+        }
+        let key = self.wheel.borrow_mut().insert(deadline, waker);
+        self.rouse();
+        Some(key)
+    }
+
+    /// Gives a timer another deadline; who waits stays the same.
+    pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
+        let mut wheel = self.wheel.borrow_mut();
+        if deadline == Instant::NEVER || wheel.check(&key).is_err() {
+            // Fired, so nobody is waiting: its next poll sets it anew. Or never,
+            // and nobody needs to be on the wheel for that.
+            drop(wheel);
+            self.remove_timer(key);
+            return None;
+        }
+        wheel.reset(&key, deadline);
+        drop(wheel);
+        self.rouse();
+        Some(key)
+    }
+
+    /// Whether a timer has fired; if not, `waker` is woken when it does.
+    pub(crate) fn poll_timer(&self, key: &TimerKey, waker: &Waker) -> Poll<()> {
+        let same = match self.wheel.borrow().check(key) {
+            Err(HasFired) => return Poll::Ready(()),
+            Ok(present) => present.will_wake(waker),
+        };
+        if !same {
+            let waker = waker.clone(); // foreign: no borrow is held
+            let replaced = self.wheel.borrow_mut().set_waker(key, waker);
+            drop(replaced);
+        }
+        Poll::Pending
+    }
+
+    pub(crate) fn remove_timer(&self, key: TimerKey) {
+        let waker = self.wheel.borrow_mut().remove(key);
+        drop(waker); // after the borrow: it may be foreign
+    }
+}
+
+// ---- What became of it? -------------------------------------------------------
+
+impl State {
+    /// Queues a report for the handler. When the executor is gone there is none
+    /// to be called, nor a loop to call it: the default one hears of it now.
+    pub(crate) fn report(&self, report: Report) {
+        if self.phase.get() == Phase::Gone {
+            DefaultHandler.handle(&report);
+            return;
+        }
+        self.reports.borrow_mut().push_back(report);
+        self.rouse();
+    }
+
+    pub(crate) fn take_reports(&self) -> VecDeque<Report> {
+        std::mem::take(&mut *self.reports.borrow_mut())
+    }
+
+    pub(crate) fn has_reports(&self) -> bool {
+        !self.reports.borrow().is_empty()
+    }
+
+    /// What is known of a task now.
+    pub(crate) fn info(&self, header: &Header) -> TaskInfo {
+        let queued = || self.tasks.borrow().get(header.id.slot()).is_some_and(Slot::is_queued);
+        let state = match header.life.get() {
+            Life::Polling | Life::PollingAsked | Life::Dropping => TaskState::Running,
+            Life::Waiting | Life::Asked if queued() => TaskState::Ready,
+            Life::Waiting | Life::Asked => TaskState::Waiting,
+            Life::Ended(Ending::Succeeded) => TaskState::Succeeded,
+            Life::Ended(Ending::Failed) => TaskState::Failed,
+            Life::Ended(Ending::Panicked) => TaskState::Panicked,
+            Life::Ended(Ending::Cancelled) => TaskState::Cancelled,
+        };
+        TaskInfo {
+            id: header.id,
+            name: header.name(),
+            location: header.location,
+            state,
+            parent: header.parent,
+            polls: header.polls.get(),
+        }
+    }
+}
+
+// ---- Requests ----------------------------------------------------------------
+
+/// The request with which the executor itself cancels.
+pub(crate) fn request(reason: &'static str, origin: crate::outcome::Origin) -> Arc<Request> {
+    Arc::new(Request { reason: reason.into(), origin, location: None })
+}
+
+/// The cancellation of a task: the request in its header, which is fulfilled.
+pub(crate) fn fulfil(header: &Header) -> Cancelled {
+    let request = header.rare(|rare| rare.request.take());
+    let request = request.unwrap_or_else(request_of_nobody);
+    Cancelled::new(request, header.id)
+}
+
+fn request_of_nobody() -> Arc<Request> {
+    debug_assert!(false, "a task that is being cancelled has a request");
+    request("requested", crate::outcome::Origin::Requested)
+}

@@ -1,0 +1,120 @@
+//! A waker is a name, not a reference.
+//!
+//! The usual waker is an `Arc` of its task: two atomic operations for each
+//! clone and drop, and a class of bugs in which a waker outlives what it points
+//! to. This one's data pointer is a plain number, the task's [`Name`]. To clone
+//! it is to copy it, to drop it is to do nothing, and nothing is ever
+//! dereferenced: a waker that outlives its task, the next tenant of its slot,
+//! or its executor, looks for the name and finds nobody.
+//!
+//! There are two ways from a waker to the queue. On the executor's own thread,
+//! during its turn, it is a push. From anywhere else it leads through the inbox.
+//!
+//! Where a pointer has fewer than 64 bits the name does not fit, and an `Arc`
+//! of it stands in; so too with `--cfg hearken_arc_waker`, to test that.
+
+use crate::current;
+use crate::id::Name;
+use crate::inbox;
+
+pub(crate) use carrier::{name_of, waker};
+
+fn wake(name: Name) {
+    let ours = current::with(|state| match state {
+        Some(state) if state.number == name.executor() => {
+            state.wake(name.ticket());
+            true
+        }
+        _ => false,
+    });
+    if !ours {
+        inbox::wake(name);
+    }
+}
+
+#[cfg(all(target_pointer_width = "64", not(hearken_arc_waker)))]
+#[allow(unsafe_code)]
+mod carrier {
+    use super::{Name, wake};
+    use std::mem::ManuallyDrop;
+    use std::ptr;
+    use std::task::{RawWaker, RawWakerVTable, Waker};
+
+    /// One for the whole program, so that `will_wake` can compare its address.
+    static VTABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| RawWaker::new(data, &VTABLE),
+        |data| wake(to_name(data)),
+        |data| wake(to_name(data)),
+        |_| (),
+    );
+
+    fn to_name(data: *const ()) -> Name {
+        Name::from_bits(data.addr() as u64)
+    }
+
+    /// A waker for this task. There is nothing to drop.
+    pub(crate) fn waker(name: Name) -> ManuallyDrop<Waker> {
+        let data = ptr::without_provenance(name.to_bits() as usize);
+        // SAFETY: the functions of the table do not dereference `data`, which
+        // is a number, and may be called from any thread: `wake` goes to the
+        // thread's own executor or to an inbox that is never freed.
+        ManuallyDrop::new(unsafe { Waker::new(data, &VTABLE) })
+    }
+
+    /// Whom a waker wakes, if it is one of ours.
+    pub(crate) fn name_of(waker: &Waker) -> Option<Name> {
+        ptr::eq(waker.vtable(), &VTABLE).then(|| to_name(waker.data()))
+    }
+}
+
+#[cfg(not(all(target_pointer_width = "64", not(hearken_arc_waker))))]
+mod carrier {
+    use super::{Name, wake};
+    use futures_task::ArcWake;
+    use std::ops::Deref;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    struct Letter(Name);
+
+    impl ArcWake for Letter {
+        fn wake_by_ref(letter: &Arc<Letter>) {
+            wake(letter.0);
+        }
+    }
+
+    pub(crate) fn waker(name: Name) -> impl Deref<Target = Waker> {
+        Box::new(futures_task::waker(Arc::new(Letter(name))))
+    }
+
+    /// Wakers of this kind cannot be asked: the dump says "unknown".
+    pub(crate) fn name_of(_: &Waker) -> Option<Name> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TaskId;
+
+    // promise 7.2: a waker may be cloned and compared.
+    #[test]
+    #[cfg(all(target_pointer_width = "64", not(hearken_arc_waker)))]
+    fn a_clone_wakes_the_same_and_says_so() {
+        let name = Name::new(3, TaskId::new(9, 4).ticket());
+        let one = waker(name);
+        let clone = (*one).clone();
+        assert!(clone.will_wake(&one));
+        assert_eq!(name_of(&clone), Some(name));
+        let other = waker(Name::new(3, TaskId::new(10, 4).ticket()));
+        assert!(!clone.will_wake(&other));
+    }
+
+    // promise 7.2: nobody is there, and nothing happens.
+    #[test]
+    fn a_waker_of_nobody_is_harmless() {
+        let nobody = waker(Name::new(u16::MAX, TaskId::new(1, 1).ticket()));
+        nobody.wake_by_ref();
+    }
+}
