@@ -1,0 +1,527 @@
+//! The executor, as a program holds it.
+//!
+//! Little happens here: what a turn does is in `turn.rs`, what a shutdown does
+//! in `shutdown.rs`. Here a program makes an executor, drives it (by `turn`
+//! from a loop of its own, or by `block_on`), and lets it go.
+
+use crate::clock::{Clock, Instant, SystemClock};
+use crate::current::state_for;
+use crate::dump::Dump;
+use crate::handle::Task;
+use crate::id::TaskId;
+use crate::inbox;
+use crate::interrupt::Interrupter;
+use crate::life::Header;
+use crate::outcome::catch;
+use crate::report::{Handler, Ledger, Report, ReportKind, TaskInfo, Verdict};
+use crate::run_error::{Nested, RunError};
+use crate::run_queue::RunQueue;
+use crate::shutdown::{self, MOST_BATCHES, Shutdown};
+use crate::spawn::{SpawnError, Spawner, spawn_on, try_spawn_on};
+use crate::state::{AnyTask, Phase, Settings, State};
+use crate::stop;
+use crate::task::{Fallible, Infallible, MainBody, MainStub, Outcome};
+use crate::turn::{self, Budget, Next, Turn, Waited};
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A single-threaded executor.
+///
+/// It is cheap to make, and many may live on one thread. It starts no thread,
+/// opens no file and installs no signal handler.
+///
+/// # Examples
+///
+/// Inside a host's own loop, a few polls a frame:
+///
+/// ```
+/// use hearken::{Budget, Executor, Next};
+///
+/// let executor = Executor::new();
+/// let task = executor.spawn(async {
+///     hearken::yield_now().await;
+///     Ok("done")
+/// });
+/// let mut frames = 0;
+/// while executor.turn(Budget::Polls(10)).next == Next::Ready {
+///     frames += 1; // draw, read input …
+/// }
+/// assert_eq!(*task.result().unwrap(), "done");
+/// # assert_eq!(frames, 1);
+/// ```
+///
+/// # Dropping
+///
+/// Dropping an executor drops its tasks on this thread, the youngest first, and
+/// delivers the reports that this makes. Handles still answer afterwards;
+/// wakers that are still about do nothing.
+pub struct Executor {
+    state: Rc<State>,
+}
+
+impl Executor {
+    /// An executor with the machine's clock and the default handler.
+    ///
+    /// # Panics
+    ///
+    /// If 65,536 executors are alive.
+    pub fn new() -> Executor {
+        Executor::builder().build()
+    }
+
+    /// An executor to be made otherwise.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    // ---- Tasks -------------------------------------------------------------
+
+    /// Spawns a task. It is polled in the next turn, not before.
+    ///
+    /// After a shutdown, and when there are too many tasks, the future is
+    /// dropped, and the task that is returned is cancelled already.
+    #[track_caller]
+    #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
+    pub fn spawn<T>(&self, f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T> {
+        spawn_on::<_, Fallible>(&self.state, f, Location::caller())
+    }
+
+    /// Spawns a task whose output is its value: it can fail only by a panic.
+    #[track_caller]
+    #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
+    pub fn spawn_infallible<T>(&self, f: impl Future<Output = T> + 'static) -> Task<T> {
+        spawn_on::<_, Infallible>(&self.state, f, Location::caller())
+    }
+
+    /// Spawns a task, or gives the future back.
+    ///
+    /// # Errors
+    ///
+    /// If the executor is shut down, or has as many tasks as it may.
+    #[track_caller]
+    pub fn try_spawn<T, F>(&self, f: F) -> Result<Task<T>, SpawnError<F>>
+    where
+        F: Future<Output = anyhow::Result<T>> + 'static,
+    {
+        try_spawn_on::<_, Fallible>(&self.state, f, Location::caller())
+    }
+
+    /// Spawns tasks on this executor from other threads.
+    pub fn spawner(&self) -> Spawner {
+        Spawner::new(self.state.address)
+    }
+
+    /// Interrupts this executor from other threads.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter::new(self.state.address)
+    }
+
+    // ---- Turning the crank ----------------------------------------------------
+
+    /// Takes one turn: takes in wakes, fires timers, polls one batch as far as
+    /// the budget goes, delivers reports, and says when to come back. It never
+    /// blocks and never sleeps.
+    ///
+    /// # Panics
+    ///
+    /// If called inside a turn of the same executor.
+    pub fn turn(&self, budget: Budget) -> Turn {
+        turn::turn(&self.state, budget, None)
+    }
+
+    /// Takes turns until nothing is ready; at most 1,000,000, so that a task
+    /// that wakes itself for ever ends it too, with [`Next::Ready`].
+    ///
+    /// A clock with auto-advance jumps on from deadline to deadline.
+    ///
+    /// # Panics
+    ///
+    /// If called inside a turn of the same executor.
+    pub fn run_until_idle(&self) -> Turn {
+        let mut sum = Turn { polled: 0, next: Next::Ready, jumped: None };
+        for _ in 0..MOST_BATCHES {
+            let turn = self.turn(Budget::Batch);
+            sum.polled += turn.polled;
+            sum.next = turn.next;
+            if let Some(by) = turn.jumped {
+                sum.jumped = Some(sum.jumped.unwrap_or_default().saturating_add(by));
+            }
+            // A clock that jumps by itself has jumped as long as it could.
+            let goes_on = match turn.next {
+                Next::Ready => true,
+                Next::At(deadline) => turn.jumped.is_some() || self.jumps_to(deadline),
+                Next::Waiting | Next::Empty => false,
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// Whether the clock would jump to the next deadline in the next turn.
+    fn jumps_to(&self, deadline: Instant) -> bool {
+        let until = catch(|| self.state.clock.until(deadline));
+        until.is_ok_and(|until| until == Some(Duration::ZERO))
+    }
+
+    /// Runs `main` to its end, and all other tasks beside it. When it has ended
+    /// the others stay, pending.
+    ///
+    /// `main` is a task too, and may borrow from its caller.
+    ///
+    /// # Errors
+    ///
+    /// How the main ended, if not with a value; or why it was ended.
+    #[track_caller]
+    #[doc(alias = "run_until_complete")]
+    pub fn block_on<T>(
+        &self,
+        main: impl Future<Output = anyhow::Result<T>>,
+    ) -> Result<T, RunError> {
+        let state = &self.state;
+        if state.in_turn.get() {
+            return Err(RunError::Nested(nested("block_on", state)));
+        }
+        if state.phase.get() == Phase::Closed {
+            let refused = Report::make(
+                ReportKind::Refused,
+                "block_on was called after the executor was shut down",
+            );
+            return Err(RunError::ShutDown(refused));
+        }
+        let stub =
+            Rc::pin(MainStub { header: Header::new(state.next_id(), Location::caller(), None) });
+        let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
+        let body = body.into_ref();
+        state.enroll(stub.clone());
+        state.interrupts.set(0);
+        state.main.set(Some(stub.header.id));
+        let stalled = self.drive(&stub.header, body);
+        state.main.set(None);
+        state.retrieved(&stub.header);
+        let outcome = body.take_outcome().expect("the main has ended");
+        self.answer(outcome, stalled)
+    }
+
+    /// Takes turns until the main has ended. Answers what all were waiting for
+    /// if that can never be.
+    fn drive(&self, main: &Header, body: Pin<&dyn AnyTask>) -> Option<Dump> {
+        let state = &self.state;
+        loop {
+            let turn = turn::turn(state, Budget::Batch, Some(body));
+            if main.is_finished() {
+                return None;
+            }
+            let closing = state.phase.get() != Phase::Open;
+            let over = closing && stop::grace_is_over(state);
+            let limit = state.grace_ends.get().filter(|_| closing);
+            if !over && turn::wait(state, turn.next, limit) == Waited::Again {
+                continue;
+            }
+            let kind = if closing { ReportKind::Overran } else { ReportKind::DroppedPending };
+            let dump = (!closing).then(|| Dump::of(state));
+            shutdown::drop_main(state, body, kind);
+            return dump;
+        }
+    }
+
+    fn answer<T>(&self, outcome: Outcome<T>, stalled: Option<Dump>) -> Result<T, RunError> {
+        if self.state.interrupts.get() > 0 {
+            return Err(RunError::Interrupted { main: outcome.err() });
+        }
+        if let Some(report) = self.state.stop.take() {
+            return Err(RunError::ShutDown(report));
+        }
+        match (stalled, outcome) {
+            (Some(dump), _) => Err(RunError::Stalled(dump)),
+            (None, outcome) => Ok(outcome?),
+        }
+    }
+
+    // ---- Time -------------------------------------------------------------------
+
+    /// What the executor's clock reads.
+    #[doc(alias = "time")]
+    pub fn now(&self) -> Instant {
+        self.state.now()
+    }
+
+    /// When the next timer is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.state.wheel.borrow_mut().next_deadline()
+    }
+
+    // ---- Shutdown ----------------------------------------------------------------
+
+    /// Shuts the executor down: asks every task to cancel, the youngest first;
+    /// runs them to their end, and those spawned meanwhile, within the grace;
+    /// drops the rest; and reports what there is to report. Blocks while tasks
+    /// wait. Does nothing the second time.
+    ///
+    /// # Panics
+    ///
+    /// If called inside a turn of the same executor: there,
+    /// [`request_shut_down`](Executor::request_shut_down) is right.
+    pub fn shut_down(&self) -> Shutdown {
+        shutdown::shut_down(&self.state)
+    }
+
+    /// Asks for an orderly shutdown, from wherever on this thread:
+    /// [`block_on`](Executor::block_on) returns [`RunError::ShutDown`] when the
+    /// main has ended. A host goes on turning until there is no task left.
+    pub fn request_shut_down(&self, reason: impl Into<Cow<'static, str>>) {
+        stop::begin(&self.state, Some(Report::make(ReportKind::Library, reason)));
+    }
+
+    // ---- Reports -------------------------------------------------------------------
+
+    /// Sets the handler, from the next report on.
+    #[doc(alias = "set_exception_handler")]
+    pub fn set_handler(&self, f: impl FnMut(&Report) -> Verdict + 'static) {
+        set_handler(&self.state, Box::new(f));
+    }
+
+    /// Queues a report for the handler: for libraries that have something
+    /// nobody else will hear.
+    #[doc(alias = "call_exception_handler")]
+    pub fn report(&self, report: Report) {
+        self.state.report(report);
+    }
+
+    /// Every live task, the oldest first.
+    #[doc(alias = "all_tasks")]
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        let youngest_first = self.state.youngest_first();
+        youngest_first.iter().rev().map(|(task, _)| self.state.info(task.header())).collect()
+    }
+
+    /// What every task waits for, as a tree of who spawned whom.
+    pub fn dump(&self) -> Dump {
+        Dump::of(&self.state)
+    }
+
+    /// How many tasks were spawned, and what became of them.
+    pub fn ledger(&self) -> Ledger {
+        self.state.ledger()
+    }
+}
+
+fn set_handler(state: &State, handler: Box<dyn Handler>) {
+    state.hears_cancellations.set(true);
+    if let Some(old) = state.handler.replace(Some(handler)) {
+        turn::drop_handler(state, old);
+    }
+}
+
+/// Says inside of what `function` was called.
+#[track_caller]
+pub(crate) fn nested(function: &'static str, state: &State) -> Nested {
+    let running = state.running.get().and_then(|id: TaskId| state.task(id));
+    let outer = running.map_or(Location::caller(), |task| task.header().location);
+    Nested { function, outer }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let state = &self.state;
+        if state.phase.get() != Phase::Closed {
+            shutdown::last_rites(state, ReportKind::DroppedPending, &mut Shutdown::default());
+        }
+        shutdown::leave(state);
+    }
+}
+
+impl Default for Executor {
+    fn default() -> Executor {
+        Executor::new()
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").field("ledger", &self.ledger()).finish_non_exhaustive()
+    }
+}
+
+impl futures_task::LocalSpawn for Executor {
+    #[track_caller]
+    fn spawn_local_obj(
+        &self,
+        future: futures_task::LocalFutureObj<'static, ()>,
+    ) -> Result<(), futures_task::SpawnError> {
+        match try_spawn_on::<_, Infallible>(&self.state, future, Location::caller()) {
+            Ok(task) => {
+                task.detach();
+                Ok(())
+            }
+            Err(_) => Err(futures_task::SpawnError::shutdown()),
+        }
+    }
+
+    fn status_local(&self) -> Result<(), futures_task::SpawnError> {
+        match self.state.phase.get() {
+            Phase::Open | Phase::Closing => Ok(()),
+            Phase::Closed | Phase::Gone => Err(futures_task::SpawnError::shutdown()),
+        }
+    }
+}
+
+// ---- Free functions ------------------------------------------------------------
+
+/// What the clock of the executor whose turn it is reads.
+///
+/// # Panics
+///
+/// If called outside a turn.
+pub fn now() -> Instant {
+    state_for("now").now()
+}
+
+/// Queues a report for the handler of the executor whose turn it is.
+///
+/// # Panics
+///
+/// If called outside a turn.
+pub fn report(report: Report) {
+    state_for("report").report(report);
+}
+
+/// Asks for an orderly shutdown of the executor whose turn it is:
+/// [`Executor::request_shut_down`].
+///
+/// # Panics
+///
+/// If called outside a turn.
+pub fn request_shut_down(reason: impl Into<Cow<'static, str>>) {
+    let state = state_for("request_shut_down");
+    stop::begin(&state, Some(Report::make(ReportKind::Library, reason)));
+}
+
+// ---- The builder ------------------------------------------------------------------
+
+/// An [`Executor`] that is to be made otherwise than [`Executor::new`] makes it.
+///
+/// # Examples
+///
+/// ```
+/// use hearken::{Executor, ManualClock, Verdict};
+/// use std::time::Duration;
+///
+/// let executor = Executor::builder()
+///     .clock(ManualClock::auto())
+///     .handler(|report| {
+///         eprintln!("{report}");
+///         Verdict::ShutDown
+///     })
+///     .grace(Some(Duration::from_secs(2)))
+///     .max_tasks(1000)
+///     .build();
+/// # drop(executor);
+/// ```
+#[must_use = "a builder builds with `build`"]
+#[derive(Default)]
+pub struct Builder {
+    handler: Option<Box<dyn Handler>>,
+    clock: Option<Box<dyn Clock>>,
+    on_wake: Option<inbox::Bell>,
+    shuffle: Option<u64>,
+    settings: Settings,
+}
+
+impl Builder {
+    /// Hears the reports. Without it they are written to standard error:
+    /// [`DefaultHandler`](crate::DefaultHandler).
+    pub fn handler(self, f: impl FnMut(&Report) -> Verdict + 'static) -> Builder {
+        self.handler_object(f)
+    }
+
+    /// Hears the reports: a [`Handler`] that is not a closure.
+    pub fn handler_object(mut self, handler: impl Handler + 'static) -> Builder {
+        self.handler = Some(Box::new(handler));
+        self
+    }
+
+    /// The time. Without it, the machine's: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Builder {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Called when there is something to do and the host was told that there
+    /// was not: from whichever thread, at most once between two turns, with no
+    /// lock held. It should make the host's loop take a turn soon, and not take
+    /// one itself.
+    pub fn on_wake(mut self, f: impl Fn() + Send + Sync + 'static) -> Builder {
+        self.on_wake = Some(Arc::new(f));
+        self
+    }
+
+    /// How long a shutdown waits for tasks to end, by the executor's clock.
+    /// `None` is no limit. Without it, 5 s.
+    pub fn grace(mut self, grace: Option<Duration>) -> Builder {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// Reports polls that take as long as this or longer, when they are over.
+    /// Costs two readings of the clock for each poll.
+    pub fn slow_poll(mut self, limit: Duration) -> Builder {
+        self.settings.slow_poll = Some(limit);
+        self
+    }
+
+    /// How many tasks may be alive at a time; at most 16,777,216, which is also
+    /// what holds without it.
+    pub fn max_tasks(mut self, max_tasks: usize) -> Builder {
+        self.settings.max_tasks = max_tasks.min(crate::id::MOST_SLOTS);
+        self
+    }
+
+    /// Polls each batch in an order drawn from `seed`, the same on every run
+    /// and machine: to find out what relies on the order by chance.
+    pub fn shuffle(mut self, seed: u64) -> Builder {
+        self.shuffle = Some(seed);
+        self
+    }
+
+    /// Declares that nothing outside this thread ever wakes these tasks. When
+    /// all of them wait, and for no timer, `block_on` then returns
+    /// [`RunError::Stalled`] instead of waiting for ever.
+    pub fn closed_world(mut self, closed_world: bool) -> Builder {
+        self.settings.closed_world = closed_world;
+        self
+    }
+
+    /// Makes the executor.
+    ///
+    /// # Panics
+    ///
+    /// If 65,536 executors are alive.
+    pub fn build(self) -> Executor {
+        let Builder { handler, clock, on_wake, shuffle, settings } = self;
+        let queue = shuffle.map_or_else(RunQueue::default, RunQueue::shuffled);
+        let clock = clock.unwrap_or_else(|| Box::new(SystemClock::new()));
+        let lodging = inbox::move_in();
+        if on_wake.is_some() {
+            lodging.1.set_on_wake(on_wake);
+        }
+        let executor = Executor { state: Rc::new(State::new(lodging, queue, clock, settings)) };
+        if let Some(handler) = handler {
+            set_handler(&executor.state, handler);
+        }
+        executor
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").finish_non_exhaustive()
+    }
+}

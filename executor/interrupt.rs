@@ -1,0 +1,73 @@
+//! Interrupts: somebody wants the program to stop.
+//!
+//! An interrupt is not an exception that is thrown through whatever happens to
+//! run. It is a request, counted, and taken up between two polls: first the
+//! main is asked to cancel, and when the user insists, everybody is.
+//!
+//! Each one is a report, and so goes to the handler first, which may swallow
+//! it.
+
+use crate::inbox::{Address, Errand};
+use crate::outcome::Origin;
+use crate::state::{State, request};
+use crate::stop;
+use std::fmt;
+
+/// Interrupts an executor, from any thread.
+///
+/// # Examples
+///
+/// ```
+/// use hearken::{Executor, RunError};
+///
+/// let executor = Executor::new();
+/// let interrupter = executor.interrupter();
+/// std::thread::spawn(move || interrupter.interrupt());
+/// let answer = executor.block_on(std::future::pending::<anyhow::Result<()>>());
+/// assert!(matches!(answer, Err(RunError::Interrupted { .. })));
+/// ```
+#[derive(Clone)]
+pub struct Interrupter {
+    address: Address,
+}
+
+impl Interrupter {
+    pub(crate) fn new(address: Address) -> Interrupter {
+        Interrupter { address }
+    }
+
+    /// Interrupts once more. Does nothing when the executor is shut down or
+    /// gone.
+    ///
+    /// It takes a lock, so it is not for a signal handler itself, but for the
+    /// thread that a signal handler tells.
+    pub fn interrupt(&self) {
+        let _gone_is_fine = self.address.interrupt();
+    }
+
+    /// Calls `f` from the loop when what was sent before has been taken in.
+    #[cfg_attr(not(all(feature = "signal", unix)), allow(dead_code))]
+    pub(crate) fn when_taken_in(&self, f: impl FnOnce() + Send + 'static) {
+        let _gone_is_fine = self.address.send(Errand::Note(Box::new(f)));
+    }
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interrupter").field("open", &self.address.is_open()).finish()
+    }
+}
+
+/// An interrupt that the handler let through.
+pub(crate) fn next_stage(state: &State) {
+    let count = state.interrupts.get().saturating_add(1);
+    state.interrupts.set(count);
+    let main = state.main.get().and_then(|id| state.task(id));
+    match (count, main) {
+        (1, Some(main)) => {
+            state.ask_to_cancel(main.header(), request("interrupted", Origin::Interrupt));
+        }
+        // No main, or the user insists.
+        _ => stop::cancel_all(state, request("interrupted", Origin::Interrupt)),
+    }
+}

@@ -1,0 +1,193 @@
+//! The order of shutdown: ask everybody, wait a while, drop the rest, tell.
+//!
+//! ```text
+//! begin ─► every task is asked to cancel, the youngest first
+//!   │         ▲
+//!   │         └── turn by turn: who was spawned meanwhile has had its poll, and
+//!   │             is asked in its turn, until nobody is left or the grace is over
+//!   ▼
+//! last rites ─► who is left is dropped and reported; callbacks run; failures
+//!               that somebody still holds are reported; the handler hears all
+//! ```
+//!
+//! The youngest first, because children are younger than their parents.
+
+use crate::clock::Instant;
+use crate::current;
+use crate::inbox::Errand;
+use crate::life::{Hearing, Life};
+use crate::outcome::{Origin, catch};
+use crate::report::{Report, ReportKind};
+use crate::state::{AnyTask, Phase, State, TaskRc, request};
+use crate::stop;
+use crate::turn::{self, Budget, Next, Waited};
+use std::pin::Pin;
+use std::rc::Rc;
+
+/// What a shutdown found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Tasks that were alive when it began.
+    pub found: usize,
+    /// Tasks that had to be dropped when the grace was over.
+    pub dropped: usize,
+    /// Failures that somebody held and had not asked for.
+    pub still_held: usize,
+}
+
+/// How many batches a shutdown takes at most while its clock stands still.
+pub(crate) const MOST_BATCHES: usize = 1_000_000;
+
+/// Shuts the executor down, from outside of a turn.
+pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
+    if matches!(state.phase.get(), Phase::Closed | Phase::Gone) {
+        return Shutdown::default();
+    }
+    let mut shutdown = Shutdown { found: state.live(), ..Shutdown::default() };
+    stop::begin(state, None);
+    let mut stood_still_at = (Instant::ZERO, 0);
+    loop {
+        let turn = turn::turn(state, Budget::Batch, None);
+        let all_done = state.live() == 0 && turn.next != Next::Ready;
+        let (moment, batches) = stood_still_at;
+        stood_still_at =
+            if moment == state.latest() { (moment, batches + 1) } else { (state.latest(), 0) };
+        if all_done || stop::grace_is_over(state) || stood_still_at.1 >= MOST_BATCHES {
+            break;
+        }
+        if turn::wait(state, turn.next, state.grace_ends.get()) == Waited::Stuck {
+            break;
+        }
+    }
+    last_rites(state, ReportKind::Overran, &mut shutdown);
+    state.phase.set(Phase::Closed);
+    shutdown
+}
+
+/// Drops the executor's tasks, and tells the handler what there is to tell.
+pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind, shutdown: &mut Shutdown) {
+    let entered = current::enter(state);
+    // What is spawned from here on, by destructors say, is refused.
+    state.phase.set(Phase::Closed);
+    refuse_errands(state);
+    shutdown.dropped += drop_all(state, kind);
+    // A callback may drop handles, and a handler may do anything; what they
+    // cause is delivered too, but they do not go on for ever.
+    for _ in 0..100 {
+        while turn::run_callback(state) {}
+        turn::deliver_reports(state);
+        shutdown.still_held += report_held(state);
+        if state.callbacks.borrow().is_empty() && !state.has_reports() {
+            break;
+        }
+    }
+    drop(entered);
+}
+
+/// Spawns from other threads that came too late.
+fn refuse_errands(state: &State) {
+    for errand in state.address.close().errands {
+        let work = match errand {
+            Errand::Spawn(work) => work,
+            Errand::Note(work) => {
+                work();
+                continue;
+            }
+        };
+        state.count_refused();
+        state.report(Report::make(
+            ReportKind::Refused,
+            "a spawn from another thread was refused: it came too late",
+        ));
+        if let Err(panicked) = catch(|| drop(work)) {
+            let report = Report::make(
+                ReportKind::PanickedInDrop,
+                "a refused spawn panicked while it was dropped",
+            );
+            state.report(report.with_panic(panicked));
+        }
+    }
+}
+
+/// Drops every live task where it stands, the youngest first.
+fn drop_all(state: &State, kind: ReportKind) -> usize {
+    let mut dropped = 0;
+    for (task, _) in state.youngest_first() {
+        // Not one that ended by what the drop of a younger one did.
+        if !task.header().is_finished() {
+            drop_task(state, &task, task.as_ref(), kind);
+            dropped += 1;
+        }
+    }
+    dropped
+}
+
+/// Drops the main where it stands.
+pub(crate) fn drop_main(state: &Rc<State>, body: Pin<&dyn AnyTask>, kind: ReportKind) {
+    let entered = current::enter(state);
+    let stub = state.task(body.header().id).expect("a main that has not ended is in the table");
+    drop_task(state, &stub, body, kind);
+    drop(entered);
+}
+
+fn drop_task(state: &State, task: &TaskRc, body: Pin<&dyn AnyTask>, kind: ReportKind) {
+    let header = task.header();
+    let message = match kind {
+        ReportKind::Overran => {
+            "a task did not finish within the grace of the shutdown, and was dropped"
+        }
+        _ => "a task was dropped unfinished",
+    };
+    state.report(Report::make(kind, message).about(state.info(header)));
+    header.rare(|rare| {
+        rare.request.get_or_insert_with(|| request("the executor is gone", Origin::ShutDown));
+    });
+    header.life.set(Life::Dropping);
+    state.running.set(Some(header.id));
+    body.cancel();
+    state.running.set(None);
+    state.ended(task, body);
+}
+
+/// Tells the handler of failures that somebody holds and has not asked for.
+fn report_held(state: &Rc<State>) -> usize {
+    let held = state.held_failures();
+    for task in &held {
+        let header = task.header();
+        if !matches!(header.hearing.get(), Hearing::Held { .. }) {
+            continue; // the handler has just asked for it
+        }
+        state.reported_while_held(header);
+        let message =
+            "failure was not retrieved by the end of the executor; the task is still held";
+        let report = Report::make(ReportKind::StillHeld, message).about(state.info(header));
+        task.as_ref().show_failure(report, &mut |report| {
+            // The executor is coming to its end already: no verdict changes that.
+            let _ = turn::hear(state, report);
+        });
+        if header.askers.get() == 0 {
+            state.nobody_will_ask(task.as_ref()); // the handler dropped the handle
+        }
+        if let Some(awaiter) = header.take_awaiter() {
+            state.wake_awaiter(Some(awaiter));
+        }
+    }
+    held.len()
+}
+
+/// The executor is dropped: what it holds of foreign things goes too, and the
+/// inbox is free for another.
+pub(crate) fn leave(state: &Rc<State>) {
+    let entered = current::enter(state);
+    if let Some(handler) = state.handler.take() {
+        turn::drop_handler(state, handler);
+    }
+    state.stop.take();
+    state.phase.set(Phase::Gone);
+    drop(entered);
+    for report in state.take_reports() {
+        state.report(report); // to the default handler: the other is gone
+    }
+    state.address.move_out(state.number);
+}

@@ -1,0 +1,52 @@
+//! Asking everybody to stop.
+//!
+//! This is the first half of a shutdown, the half that may begin in the middle
+//! of a turn: because a handler said so, a task asked for it, or the program
+//! was interrupted. It drops nothing, and runs no foreign code; it only asks.
+//! The second half, which ends the executor, is `shutdown.rs`.
+
+use crate::outcome::{Origin, Request};
+use crate::report::Report;
+use crate::state::{Phase, State, request};
+use std::sync::Arc;
+
+/// Begins an orderly shutdown. The first report that asks for one is kept.
+pub(crate) fn begin(state: &State, because: Option<Report>) {
+    let stop = state.stop.take().or(because);
+    state.stop.set(stop);
+    if state.phase.get() != Phase::Open {
+        return;
+    }
+    state.phase.set(Phase::Closing);
+    state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
+    state.cancelled_up_to.set(state.latest_serial());
+    cancel_all(state, request("the executor is shut down", Origin::ShutDown));
+}
+
+/// Asks every live task to cancel, the youngest first.
+pub(crate) fn cancel_all(state: &State, request: Arc<Request>) {
+    for (task, _) in state.youngest_first() {
+        state.ask_to_cancel(task.header(), request.clone());
+    }
+}
+
+/// Asks those who were spawned since the shutdown began and have had a turn.
+pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
+    let since = state.cancelled_up_to.get();
+    if up_to <= since {
+        return;
+    }
+    state.cancelled_up_to.set(up_to);
+    let request = request("the executor is shut down", Origin::ShutDown);
+    for (task, _) in state.youngest_first() {
+        let header = task.header();
+        if (since + 1..=up_to).contains(&header.id.number()) {
+            state.ask_to_cancel(header, request.clone());
+        }
+    }
+}
+
+/// Whether the grace of the shutdown is over.
+pub(crate) fn grace_is_over(state: &State) -> bool {
+    state.grace_ends.get().is_some_and(|end| state.now() >= end)
+}

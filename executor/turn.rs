@@ -1,0 +1,311 @@
+//! One turn of the crank.
+//!
+//! ```text
+//!  take in wakes ─► fire timers ─► poll the batch ─► deliver reports ─► say when to come back
+//! ```
+//!
+//! The order is the point. Whoever is woken, by another thread or by a timer,
+//! is in this turn's batch. What a poll makes ready waits for the next. And the
+//! handler is called when all polls are done, with nothing else on the stack.
+//!
+//! # Invariants
+//!
+//! - **Never blocks.** A turn does not sleep, and there is no loop in it whose
+//!   end depends on what it runs: a batch is counted before it begins, so are
+//!   the wakes that are taken in.
+//! - **To the poll.** Everything from the queue that runs user code counts one:
+//!   a poll, the drop of a cancelled task, a callback. Reports do not.
+
+use crate::clock::Instant;
+use crate::current;
+use crate::id::{Name, Ticket};
+use crate::inbox::Errand;
+use crate::interrupt;
+use crate::life::Step;
+use crate::outcome::catch;
+use crate::report::{DefaultHandler, Handler, Report, ReportKind, Verdict};
+use crate::run_queue::Entry;
+use crate::state::{AnyTask, Phase, State};
+use crate::stop;
+use crate::waker::waker;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Duration;
+
+/// How much a turn may do. It never does more than one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Budget {
+    /// Everything that is ready when the turn begins.
+    Batch,
+    /// At most this many polls, drops of cancelled tasks and callbacks. With
+    /// zero the turn still takes in wakes, fires timers and delivers reports.
+    /// What is left comes first in the next turn.
+    Polls(usize),
+    /// What can be begun before the clock reads this. The clock is read before
+    /// each poll. A poll that has begun is not broken into.
+    Until(Instant),
+}
+
+/// What a turn did, and when to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// How many polls, drops of cancelled tasks and callbacks.
+    pub polled: usize,
+    /// When there will be something to do.
+    pub next: Next,
+    /// By how far a [`ManualClock`](crate::ManualClock) with auto-advance
+    /// jumped, if it did.
+    pub jumped: Option<Duration>,
+}
+
+/// When to take the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// At once: something is ready.
+    Ready,
+    /// At this moment of the executor's clock, unless `on_wake` calls before.
+    At(Instant),
+    /// When `on_wake` calls: all tasks wait for something outside.
+    Waiting,
+    /// There is no task left. `on_wake` calls if another thread spawns one.
+    Empty,
+}
+
+/// Takes a turn. `main` is the future of the main whose stub is in the table.
+///
+/// # Panics
+///
+/// If called inside a turn of the same executor.
+pub(crate) fn turn(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> Turn {
+    assert!(!state.in_turn.get(), "a turn was taken inside a turn of the same executor");
+    let entered = current::enter(state);
+    let latest_before = state.latest_serial();
+    take_in_wakes(state);
+    let jumped = fire_timers(state);
+    let polled = poll_batch(state, budget, main);
+    deliver_reports(state);
+    if state.phase.get() == Phase::Closing {
+        stop::cancel_newcomers(state, latest_before);
+    }
+    drop(entered);
+    Turn { polled, next: say_when(state), jumped }
+}
+
+/// Takes in what other threads left.
+fn take_in_wakes(state: &State) {
+    if !state.address.has_mail() {
+        return;
+    }
+    state.address.take_wakes(|slot| state.wake_tenant(slot));
+    let letters = state.address.take_letters();
+    for _ in 0..letters.interrupts {
+        state.report(Report::make(ReportKind::Interrupted, "interrupted"));
+    }
+    if letters.on_wake_panicked {
+        state.report(Report::make(ReportKind::CallbackPanicked, "the on_wake hook panicked"));
+    }
+    for errand in letters.errands {
+        let (Errand::Spawn(work) | Errand::Note(work)) = errand;
+        if let Err(panicked) = catch(work) {
+            let report =
+                Report::make(ReportKind::CallbackPanicked, "work from another thread panicked");
+            state.report(report.with_panic(panicked));
+        }
+    }
+}
+
+/// Wakes those whose deadline has come. The clock is read once, and only if
+/// there is a timer.
+fn fire_timers(state: &State) -> Option<Duration> {
+    let deadline = state.wheel.borrow_mut().next_deadline()?;
+    let mut jumped = None;
+    if deadline > state.now() {
+        let idle = state.queue.borrow().is_empty() && !state.has_reports();
+        jumped = idle.then(|| state.jump_to(deadline)).flatten();
+    }
+    let now = state.latest();
+    if deadline <= now {
+        let mut due = state.due.take();
+        state.wheel.borrow_mut().fire(now, &mut due);
+        due.drain(..).for_each(|waker| state.wake_foreign(waker));
+        state.due.set(due);
+    }
+    jumped
+}
+
+/// Runs what is ready now, as far as the budget goes. Answers how many.
+fn poll_batch(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> usize {
+    let batch = state.queue.borrow_mut().begin_batch();
+    let mut polled = 0;
+    for _ in 0..batch {
+        match budget {
+            Budget::Polls(most) if polled >= most => break,
+            Budget::Until(end) if state.now() >= end => break,
+            _ => {}
+        }
+        let entry = state.queue.borrow_mut().pop();
+        polled += match entry {
+            Some(Entry::Task(ticket)) => usize::from(run_task(state, ticket, main)),
+            Some(Entry::Callback) => usize::from(run_callback(state)),
+            None => break,
+        };
+    }
+    polled
+}
+
+/// Polls a task, or drops it if it was asked to cancel. False if it is gone.
+fn run_task(state: &State, ticket: Ticket, main: Option<Pin<&dyn AnyTask>>) -> bool {
+    let Some(task) = state.take_turn(ticket) else { return false };
+    let id = task.header().id;
+    let body = main.filter(|main| main.header().id == id).unwrap_or(task.as_ref());
+    let header = body.header();
+    match header.taken() {
+        Step::Nothing => return false,
+        Step::Drop => {
+            state.running.set(Some(id));
+            body.cancel();
+        }
+        Step::Poll => {
+            let began = state.settings.slow_poll.map(|_| state.now());
+            header.polls.set(header.polls.get().saturating_add(1));
+            state.running.set(Some(id));
+            let waker = waker(Name::new(state.number, ticket));
+            let poll = body.poll(&mut Context::from_waker(&waker));
+            if let Some(began) = began {
+                report_slow_poll(state, body, state.now() - began);
+            }
+            if poll.is_pending() {
+                state.running.set(None);
+                if header.suspended() {
+                    state.wake(ticket);
+                }
+                return true;
+            }
+        }
+    }
+    state.running.set(None);
+    state.ended(&task, body);
+    true
+}
+
+fn report_slow_poll(state: &State, body: Pin<&dyn AnyTask>, took: Duration) {
+    if state.settings.slow_poll.is_some_and(|limit| took >= limit) {
+        let report = Report::make(ReportKind::SlowPoll, format!("a poll took {took:?}"));
+        state.report(report.about(state.info(body.header())));
+    }
+}
+
+pub(crate) fn run_callback(state: &State) -> bool {
+    let callback = state.callbacks.borrow_mut().pop_front();
+    callback.map(|callback| callback()).is_some()
+}
+
+// ---- Reports ------------------------------------------------------------------
+
+/// Tells the handler what has been queued until now. What it does makes reports
+/// for the next time.
+pub(crate) fn deliver_reports(state: &Rc<State>) {
+    for report in state.take_reports() {
+        let kind = report.kind();
+        let verdict = hear(state, &report);
+        state.delivered(kind);
+        match (kind, verdict) {
+            (ReportKind::Interrupted, Verdict::Proceed) => interrupt::next_stage(state),
+            (_, Verdict::ShutDown) => stop::begin(state, Some(report)),
+            _ => {}
+        }
+    }
+}
+
+/// Lets the handler hear a report.
+pub(crate) fn hear(state: &State, report: &Report) -> Verdict {
+    let Some(mut handler) = state.handler.take() else {
+        return DefaultHandler.handle(report);
+    };
+    let heard = catch(|| handler.handle(report));
+    // The handler may have set another in its place.
+    match state.handler.take() {
+        None => state.handler.set(Some(handler)),
+        Some(next) => {
+            state.handler.set(Some(next));
+            drop_handler(state, handler);
+        }
+    }
+    heard.unwrap_or_else(|panicked| {
+        let failed = Report::make(ReportKind::HandlerFailed, "the handler panicked");
+        DefaultHandler.handle(&failed.with_panic(panicked));
+        DefaultHandler.handle(report)
+    })
+}
+
+/// Drops a handler, which is foreign code.
+pub(crate) fn drop_handler(state: &State, handler: Box<dyn Handler>) {
+    if let Err(panicked) = catch(|| drop(handler)) {
+        let report =
+            Report::make(ReportKind::PanickedInDrop, "a handler panicked while it was dropped");
+        state.report(report.with_panic(panicked));
+    }
+}
+
+// ---- When to come back -----------------------------------------------------------
+
+fn say_when(state: &State) -> Next {
+    let ready = !state.queue.borrow().is_empty() || state.has_reports();
+    if ready || !state.address.wait() {
+        return Next::Ready;
+    }
+    state.shrink();
+    if let Some(deadline) = state.wheel.borrow_mut().next_deadline() {
+        return Next::At(deadline);
+    }
+    match state.live() {
+        0 => Next::Empty,
+        _ => Next::Waiting,
+    }
+}
+
+/// Whether waiting was of any use.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Waited {
+    /// Take another turn.
+    Again,
+    /// Nothing that can happen would make anything ready.
+    Stuck,
+}
+
+/// Puts the thread to sleep until there is something to do, or the clock reads
+/// `limit`.
+pub(crate) fn wait(state: &State, next: Next, limit: Option<Instant>) -> Waited {
+    let timer = match next {
+        Next::Ready => return Waited::Again,
+        Next::At(deadline) => Some(deadline),
+        Next::Waiting | Next::Empty => None,
+    };
+    let deadline = timer.into_iter().chain(limit).min();
+    let Some(deadline) = deadline else {
+        if state.settings.closed_world {
+            return Waited::Stuck;
+        }
+        state.address.park(None);
+        return Waited::Again;
+    };
+    // To a timer a clock jumps in the turn; to the limit it jumps here.
+    if timer != Some(deadline) && state.jump_to(deadline).is_some() {
+        return Waited::Again;
+    }
+    match catch(|| state.clock.until(deadline)).unwrap_or(None) {
+        Some(Duration::ZERO) => {}
+        Some(duration) => state.address.park(Some(duration)),
+        // The clock stands still. A shutdown does not wait for that.
+        None if state.settings.closed_world || state.phase.get() != Phase::Open => {
+            return Waited::Stuck;
+        }
+        None => state.address.park(None),
+    }
+    Waited::Again
+}
