@@ -1,0 +1,48 @@
+//! Letting the others go first.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Suspends the task once, so that everybody else who is ready goes first.
+///
+/// # Cancellation
+///
+/// Dropping it does nothing.
+///
+/// # Examples
+///
+/// ```
+/// let executor = hearken::Executor::new();
+/// executor.block_on(async {
+///     for _ in 0..1000 {
+///         // a piece of a long computation
+///         hearken::yield_now().await;
+///     }
+///     Ok(())
+/// })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

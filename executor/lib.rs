@@ -1,0 +1,102 @@
+//! A single-threaded async executor in which no failure goes unheard.
+//!
+//! A task holds its outcome. Whoever asks gets it. If nobody ever will, the
+//! executor tells a handler: once, and at the moment when that becomes certain.
+//!
+//! ```
+//! use hearken::Executor;
+//!
+//! let executor = Executor::new();
+//! let answer = executor.block_on(async {
+//!     let good = hearken::spawn(async { Ok("12".parse::<i32>()?) });
+//!     let bad = hearken::spawn(async { Ok("1x".parse::<i32>()?) }).named("parser");
+//!     drop(bad); // nobody will ask: standard error hears of it
+//!     Ok(good.await?)
+//! })?;
+//! assert_eq!(answer, 12);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! [`run`] makes a whole program of a future. An [`Executor`] can also live in
+//! somebody else's loop: [`turn`](Executor::turn) never blocks, and says when to
+//! come back. There is no thread, no file descriptor, no signal handler and no
+//! output unless asked for, other than the default handler's.
+//!
+//! # A turn
+//!
+//! ```text
+//!       host, other threads, devices                wake on this thread
+//!                     │                                    │
+//!                     ▼                                    ▼
+//!  spawn ──────────────────────────────────────────► run queue ───► poll ──┬─ pending: wait for a wake
+//!                   inbox ── (start of a turn) ─────────►  ▲     (a batch) │
+//!  wheel (deadline passed) ────────────────────────────────┘               └─ ready ─► outcome
+//!                                                                   ┌───────────────────┴───────┐
+//!                                                         somebody holds the Task     nobody will ever ask
+//!                                                            retrieved                report ─► handler, once
+//! ```
+//!
+//! # Reading it
+//!
+//! The modules are declared below in the order in which to read them, and a
+//! file uses only files above it. `docs/ARCHITECTURE.md` is the map;
+//! `docs/promises.md` says what may be relied on, by numbers which the tests
+//! cite.
+
+#![warn(missing_docs)]
+
+// I. Who is ready?
+mod id;
+mod run_queue;
+mod inbox;
+// II. What time is it?
+mod clock;
+mod wheel;
+// III. What became of it?
+mod outcome;
+mod report;
+mod life;
+// IV. A task and its executor
+mod state;
+mod ending;
+mod current;
+mod waker;
+mod task;
+mod handle;
+mod spawn;
+mod dump;
+// V. Turning the crank
+mod stop;
+mod interrupt;
+mod turn;
+mod shutdown;
+mod run_error;
+mod executor;
+// VI. What tasks await
+mod combinators;
+// VII. A whole program
+#[cfg(all(feature = "signal", unix))]
+mod signal;
+mod run;
+
+pub use clock::{Clock, Instant, ManualClock, SystemClock};
+pub use combinators::*;
+pub use dump::Dump;
+pub use executor::{Builder, Executor, now, report, request_shut_down};
+pub use handle::{CallbackId, CancelOnDrop, Finished, Task, TaskRef};
+pub use id::TaskId;
+pub use inbox::Closed;
+pub use interrupt::Interrupter;
+pub use outcome::{
+    AwaitedItself, Cancelled, Origin, OutcomeError, Panicked, TakeError, TaskCancelled, TaskError,
+};
+pub use report::{
+    DefaultHandler, Handler, Ledger, Report, ReportKind, TaskInfo, TaskState, Verdict,
+};
+pub use run::run;
+pub use run_error::{Nested, RunError};
+pub use shutdown::Shutdown;
+#[cfg(all(feature = "signal", unix))]
+pub use signal::{CtrlC, ctrl_c};
+pub use spawn::{SpawnError, SpawnErrorKind, Spawner, current, spawn, spawn_infallible, try_spawn};
+pub use turn::{Budget, Next, Turn};
