@@ -149,9 +149,9 @@ impl<T> Task<T> {
     /// # Errors
     ///
     /// [`Pending`](OutcomeError::Pending) while the task has not finished,
-    /// [`Taken`](OutcomeError::Taken) after its outcome was taken, and
-    /// [`Ended`](OutcomeError::Ended) with the cancellation if it was
-    /// cancelled.
+    /// [`Taken`](OutcomeError::Taken) after its failure or cancellation was
+    /// taken, and [`Ended`](OutcomeError::Ended) with the cancellation if it
+    /// was cancelled.
     #[doc(alias = "exception")]
     pub fn error(&self) -> Result<Option<&anyhow::Error>, OutcomeError<'_>> {
         look_at_error(&*self.cell)
@@ -367,6 +367,10 @@ fn look_at_result<T>(cell: &dyn Join<T>) -> Result<&T, OutcomeError<'_>> {
 }
 
 fn look_at_error<T>(cell: &dyn Join<T>) -> Result<Option<&anyhow::Error>, OutcomeError<'_>> {
+    // Whoever has the value, there never was an error.
+    if cell.header().ending() == Some(Ending::Succeeded) {
+        return Ok(None);
+    }
     match look(cell)? {
         Ok(_) => Ok(None),
         Err(error) => error.as_failure().map(Some).ok_or(OutcomeError::Ended(error)),
@@ -406,8 +410,8 @@ impl<'a, T> Finished<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`Taken`](OutcomeError::Taken), or [`Ended`](OutcomeError::Ended) with a
-    /// cancellation.
+    /// [`Taken`](OutcomeError::Taken) after a failure or cancellation was taken,
+    /// or [`Ended`](OutcomeError::Ended) with the cancellation.
     pub fn error(&self) -> Result<Option<&'a anyhow::Error>, OutcomeError<'a>> {
         look_at_error(self.cell)
     }
