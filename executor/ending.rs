@@ -34,8 +34,12 @@ impl State {
     pub(crate) fn ended(&self, task: &TaskRc, body: Pin<&dyn AnyTask>) {
         let header = task.header();
         self.strike_off(header.id);
+        self.clear_scopes(header);
         match header.ending().expect("its life has ended") {
-            Ending::Succeeded => add_one(&self.counts.succeeded),
+            Ending::Succeeded => {
+                add_one(&self.counts.succeeded);
+                self.report_ignored_cancellation(header);
+            }
             Ending::Cancelled => self.count_cancelled(body),
             Ending::Failed | Ending::Panicked => self.count_failed(task),
         }
@@ -58,6 +62,19 @@ impl State {
         self.report(report.about(self.info(task.header())));
     }
 
+    /// In debug mode: a task that was asked to cancel ended with a value.
+    fn report_ignored_cancellation(&self, header: &Header) {
+        if !self.settings.debug {
+            return;
+        }
+        let ignored = header.if_rare(|rare| rare.cancelling > 0 && !rare.accepted);
+        if ignored == Some(true) {
+            let message = "a task was asked to cancel, and ended with a value";
+            let report = Report::make(ReportKind::IgnoredCancellation, message);
+            self.report(report.about(self.info(header)));
+        }
+    }
+
     fn count_failed(&self, task: &TaskRc) {
         let header = task.header();
         add_one(&self.counts.failed);
@@ -66,6 +83,7 @@ impl State {
         header.hearing.set(hearing);
         match hearing {
             Hearing::Ignored => add_one(&self.counts.ignored),
+            Hearing::Retrieved => add_one(&self.counts.retrieved),
             Hearing::Held { .. } => {
                 add_one(&self.counts.held);
                 let place = self.held.borrow_mut().insert(task.clone());
@@ -81,6 +99,9 @@ impl State {
     /// Wakes the awaiter and queues the callbacks, in the order in which they
     /// came.
     fn wake_waiters(&self, header: &Header) {
+        if let Some(guardian) = header.if_rare(|rare| rare.guardian.take()).flatten() {
+            guardian.ended().into_iter().for_each(|waker| self.wake_foreign(waker));
+        }
         let awaiter = header.take_awaiter();
         let callbacks =
             header.if_rare(|rare| (rare.awaiter_after, std::mem::take(&mut rare.callbacks)));

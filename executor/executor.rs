@@ -499,6 +499,14 @@ impl Builder {
         self
     }
 
+    /// Reports tasks that were asked to cancel and ended with a value all the
+    /// same, without having [accepted](crate::Cancelled::accept) it:
+    /// [`ReportKind::IgnoredCancellation`].
+    pub fn debug(mut self, debug: bool) -> Builder {
+        self.settings.debug = debug;
+        self
+    }
+
     /// Makes the executor.
     ///
     /// # Panics

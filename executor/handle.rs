@@ -14,11 +14,13 @@
 //!   the handle; only what needs it whole (`take`, an await, its drop) removes
 //!   what they point to.
 
+use crate::cancelling::{Standing, Through};
 use crate::current;
 use crate::id::TaskId;
-use crate::life::{Awaiter, Ending, Header, Watch};
+use crate::life::{Awaiter, Ending, Guardian, Header, Hearing, Watch};
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo, TaskState};
+use crate::scopes::Kind;
 use crate::state::{AnyTask, State};
 use crate::task::{Join, Outcome};
 use std::borrow::Cow;
@@ -52,8 +54,16 @@ use std::task::{Context, Poll};
 ///
 /// # Cancellation
 ///
+/// **To cancel a task that awaits a `Task` cancels that one first**, and waits
+/// for it to clean up; only then is the awaiting task told. If the awaited task
+/// swallows the request and gives a value, the awaiter gets the value, and is
+/// told at its next suspension. No other Rust runtime does this. A
+/// [`shield`](crate::shield()) around the await keeps it off.
+///
 /// Dropping the handle, or the `.await` of it, does not cancel the task. For
 /// that there is [`cancel_on_drop`](Task::cancel_on_drop).
+///
+/// A task of another executor can be awaited; requests are not forwarded to it.
 ///
 /// # Panics
 ///
@@ -61,13 +71,15 @@ use std::task::{Context, Poll};
 #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
 pub struct Task<T> {
     cell: Pin<Rc<dyn Join<T>>>,
+    /// Where the await of it stands among the scopes of the awaiting task.
+    standing: Standing,
 }
 
 impl<T> Unpin for Task<T> {}
 
 impl<T> Task<T> {
     pub(crate) fn new(cell: Pin<Rc<dyn Join<T>>>) -> Task<T> {
-        Task { cell }
+        Task { cell, standing: Standing::default() }
     }
 
     fn header(&self) -> &Header {
@@ -181,6 +193,21 @@ impl<T> Task<T> {
             return Err(TakeError::Pending);
         }
         self.take_now().ok_or(TakeError::Taken)
+    }
+
+    /// Asks the task to cancel on somebody's behalf.
+    pub(crate) fn cancel_by(&self, request: &Arc<Request>) -> bool {
+        self.home().ask_to_cancel(self.header(), request.clone())
+    }
+
+    /// Makes its failure, if it fails, that of a group.
+    pub(crate) fn join_group(&self, guardian: Rc<dyn Guardian>) {
+        self.header().hearing.set(Hearing::Owned);
+        self.header().rare(|rare| rare.guardian = Some(guardian));
+    }
+
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.header().ending()
     }
 
     /// Tells `watch` when the task has ended, under the name of `place`. Answers
@@ -317,18 +344,35 @@ impl<T> Future for Task<T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.is_finished() && self.header().onlookers.get() == 0 {
-            let outcome = self.take_now();
-            return Poll::Ready(outcome.expect("task awaited after its outcome was taken"));
+        let this = &mut *self;
+        if this.is_finished() && this.header().onlookers.get() == 0 {
+            return this.poll_finished();
         }
-        if self.is_the_running_task() {
+        if this.is_the_running_task() {
             return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
         }
-        if !self.header().is_awaited_by(cx.waker()) {
-            let replaced = self.header().set_awaiter(Awaiter::Waker(cx.waker().clone()));
+        // Whoever cancels the task that awaits this one, cancels this one first.
+        let here = this.standing.poll(Kind::Forward, cx);
+        if let Some(here) = here.filter(|here| Rc::ptr_eq(here.home, this.cell.home())) {
+            here.forward(&[this.cell.header()]);
+        }
+        if !this.header().is_awaited_by(cx.waker()) {
+            let replaced = this.header().set_awaiter(Awaiter::Waker(cx.waker().clone()));
             drop(replaced);
         }
         Poll::Pending
+    }
+}
+
+impl<T> Task<T> {
+    /// The await of a task that has finished.
+    fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
+        match self.standing.through(self.is_cancelled()) {
+            Through::Go => {}
+            Through::Stay => return Poll::Pending,
+        }
+        let outcome = self.take_now();
+        Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
     }
 }
 
@@ -350,7 +394,7 @@ impl<T> fmt::Debug for Task<T> {
 #[track_caller]
 fn cancel(home: &State, header: &Header, reason: Cow<'static, str>) -> bool {
     let location = Some(Location::caller());
-    home.ask_to_cancel(header, Arc::new(Request { reason, origin: Origin::Requested, location }))
+    home.ask_to_cancel(header, Arc::new(Request::new(reason, Origin::Requested).at(location)))
 }
 
 fn cancelling(header: &Header) -> u32 {

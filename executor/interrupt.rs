@@ -8,10 +8,11 @@
 //! it.
 
 use crate::inbox::{Address, Errand};
-use crate::outcome::Origin;
+use crate::outcome::{Origin, Request};
 use crate::state::{State, request};
 use crate::stop;
 use std::fmt;
+use std::sync::Arc;
 
 /// Interrupts an executor, from any thread.
 ///
@@ -67,7 +68,12 @@ pub(crate) fn next_stage(state: &State) {
         (1, Some(main)) => {
             state.ask_to_cancel(main.header(), request("interrupted", Origin::Interrupt));
         }
-        // No main, or the user insists.
-        _ => stop::cancel_all(state, request("interrupted", Origin::Interrupt)),
+        // No main: the first is for everybody.
+        (1, None) => stop::cancel_all(state, request("interrupted", Origin::Interrupt)),
+        // The user insists.
+        _ => {
+            let again = Request::new("interrupted again".into(), Origin::Interrupt);
+            stop::cancel_all(state, Arc::new(again.through_shields()));
+        }
     }
 }

@@ -55,11 +55,13 @@ mod wheel;
 // III. What became of it?
 mod outcome;
 mod report;
+mod scopes;
 mod life;
 // IV. A task and its executor
 mod state;
 mod ending;
 mod current;
+mod cancelling;
 mod waker;
 mod task;
 mod handle;

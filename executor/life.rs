@@ -5,19 +5,20 @@
 //!
 //! ```text
 //!            taken from the queue             cancel()
-//!          ┌──────── Waiting ─────────────────────────► Asked
-//!    Poll  │            ▲                                 │  taken from the queue:
-//!          ▼    pending │                                 │  Drop
-//!       Polling ────────┘      pending, and queued again  ▼
-//!          │  ╲ cancel() ► PollingAsked ─► Asked       Dropping
-//!          │                   │                          │
-//!          └── ready ──────────┴──────────────────────────┴──► Ended(how)
+//!          ┌──────── Waiting ─────────────────────────► Asked ◄───────────────┐
+//!    Poll  │            ▲                                 │ taken: Cancel      │
+//!          ▼    pending │            somebody to tell     │                    │
+//!       Polling ────────┘   PollingAsked ◄────────────────┤                    │
+//!          │  ╲ cancel() ──► │     │ pending, not heard ──┼────────────────────┘
+//!          │  ◄── heard ─────┘     │       nobody to tell ▼
+//!          │                       │                   Dropping
+//!          └── ready ──────────────┴──────────────────────┴──► Ended(how)
 //! ```
 //!
-//! | life | taken | cancel | uncancel | pending | ready with a value | with an error | panicked | dropped |
+//! | life | taken | cancel | uncancel, heard | pending | ready with a value | with an error | panicked | dropped |
 //! | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 //! | `Waiting` | poll → `Polling` | → `Asked`, queue it | – | | | | | |
-//! | `Asked` | drop → `Dropping` | – | → `Waiting` | | | | | |
+//! | `Asked` | cancel: tell → `PollingAsked`; nobody → `Dropping`; shielded → `Polling` | – | → `Waiting` | | | | | |
 //! | `Polling` | – | → `PollingAsked` | – | → `Waiting` | succeeded | failed, or cancelled by its own token | panicked | |
 //! | `PollingAsked` | – | – | → `Polling` | → `Asked`, queue it | **cancelled** | failed, or cancelled | panicked | |
 //! | `Dropping` | – | – | – | | | | | cancelled, or panicked |
@@ -30,6 +31,7 @@
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | `Open` | → `Held` | → `Leaving`, report | – | – | → `Unwanted` | – |
 //! | `Unwanted` | → `Ignored` | → `Ignored` | – | – | – | – |
+//! | `Owned` (by a group) | → `Retrieved` | → `Retrieved` | – | – | – | – |
 //! | `Held` | | | → `Retrieved` | → `Leaving`, report | → `Ignored` | → `Reported`, report |
 //! | all others | | | – | – | – | – |
 //!
@@ -41,6 +43,7 @@
 
 use crate::id::TaskId;
 use crate::outcome::Request;
+use crate::scopes::Nodes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -79,7 +82,8 @@ pub(crate) enum Ending {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     Poll,
-    Drop,
+    /// Tell its scopes, and poll it; drop it, if there is nobody to tell.
+    Cancel,
     /// It is running already, further down the stack, or has ended.
     Nothing,
 }
@@ -100,7 +104,7 @@ impl Life {
     pub(crate) fn taken(self) -> (Life, Step) {
         match self {
             Life::Waiting => (Life::Polling, Step::Poll),
-            Life::Asked => (Life::Dropping, Step::Drop),
+            Life::Asked => (Life::Asked, Step::Cancel),
             other => (other, Step::Nothing),
         }
     }
@@ -155,6 +159,8 @@ pub(crate) enum Hearing {
     Open,
     /// Nothing has failed yet, and if it does, nobody wants to know.
     Unwanted,
+    /// Nothing has failed yet, and if it does, a group has its error.
+    Owned,
     /// Failed, and somebody may ask. `late`: it failed during a shutdown.
     Held { late: bool },
     /// Nobody can ask any more: a report is on its way.
@@ -171,6 +177,7 @@ impl Hearing {
     pub(crate) fn failed(self, somebody_may_ask: bool, late: bool) -> Hearing {
         match self {
             Hearing::Unwanted => Hearing::Ignored,
+            Hearing::Owned => Hearing::Retrieved,
             _ if somebody_may_ask => Hearing::Held { late },
             _ => Hearing::Leaving,
         }
@@ -213,6 +220,8 @@ pub(crate) struct Header {
     /// may take it away under their eyes.
     pub(crate) onlookers: Cell<u32>,
     pub(crate) polls: Cell<u32>,
+    /// Its scopes, and whatever else in it is waiting to be told.
+    pub(crate) nodes: Cell<Nodes>,
     /// Who awaits the task.
     awaiter: Cell<Option<Awaiter>>,
     /// What few tasks have, made when first needed.
@@ -230,7 +239,13 @@ pub(crate) struct Rare {
     pub(crate) awaiter_after: u32,
     /// The wish to cancel that has not been fulfilled.
     pub(crate) request: Option<Arc<Request>>,
+    /// Nobody in the task is to be told of it: the root is dropped.
+    pub(crate) to_root: bool,
     pub(crate) cancelling: u32,
+    /// The task has said that it goes on in spite of a request.
+    pub(crate) accepted: bool,
+    /// The group that it belongs to.
+    pub(crate) guardian: Option<Rc<dyn Guardian>>,
     /// Where in the list of held failures.
     pub(crate) held_at: Option<usize>,
 }
@@ -273,6 +288,12 @@ impl Watch {
     }
 }
 
+/// Who has to know when a task has ended, whoever else waits for it: a group.
+pub(crate) trait Guardian {
+    /// One of its tasks has ended. Answers whom to wake.
+    fn ended(&self) -> Option<Waker>;
+}
+
 /// A done callback, ready to be called from the loop.
 pub(crate) type Callback = Box<dyn FnOnce()>;
 
@@ -291,6 +312,7 @@ impl Header {
             askers: Cell::new(1),
             onlookers: Cell::new(0),
             polls: Cell::new(0),
+            nodes: Cell::new(Nodes::EMPTY),
             awaiter: Cell::new(None),
             rare: Cell::new(None),
         }
@@ -456,13 +478,18 @@ mod tests {
                 step,
                 match (idle, facts.wish) {
                     (true, false) => Step::Poll,
-                    (true, true) => Step::Drop,
+                    (true, true) => Step::Cancel,
                     (false, _) => Step::Nothing,
                 }
             );
             then.on_the_stack |= step == Step::Poll;
-            then.dropping |= step == Step::Drop;
-            go(next, then, left - 1);
+            if step == Step::Cancel {
+                // The caller decides: nobody to tell, or somebody.
+                go(Life::Dropping, Facts { dropping: true, ..facts }, left - 1);
+                go(Life::PollingAsked, Facts { on_the_stack: true, ..facts }, left - 1);
+            } else {
+                go(next, then, left - 1);
+            }
             // Asked to cancel.
             let (next, wish) = life.asked();
             assert_eq!(wish == Wish::Queue, idle && !facts.wish);

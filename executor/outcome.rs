@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Why a task that was spawned fallibly gave no value.
@@ -68,10 +69,10 @@ impl TaskError {
     pub(crate) fn from_body(error: anyhow::Error, task: TaskId) -> TaskError {
         match error.downcast_ref::<Cancelled>() {
             None => TaskError::Failed(error),
-            Some(cancelled) if cancelled.task == task => TaskError::Cancelled(cancelled.clone()),
+            Some(cancelled) if cancelled.task == task => TaskError::Cancelled(cancelled.copy()),
             // Somebody else's cancellation, passed on by hand.
             Some(cancelled) => {
-                let cancelled = TaskCancelled(cancelled.clone());
+                let cancelled = TaskCancelled::from(cancelled);
                 TaskError::Failed(anyhow::Error::new(cancelled))
             }
         }
@@ -95,7 +96,7 @@ impl From<TaskError> for anyhow::Error {
         match error {
             TaskError::Failed(error) => error,
             TaskError::Panicked(panicked) => anyhow::Error::new(panicked),
-            TaskError::Cancelled(cancelled) => anyhow::Error::new(TaskCancelled(cancelled)),
+            TaskError::Cancelled(cancelled) => anyhow::Error::new(TaskCancelled::from(&cancelled)),
         }
     }
 }
@@ -119,7 +120,11 @@ impl From<TaskError> for Box<dyn Error> {
 /// It is the same for everybody who asks, however often. A task that returns
 /// its own `Cancelled` as an error, with or without context around it, ends as
 /// cancelled.
-#[derive(Clone)]
+///
+/// It cannot be copied. So when a [`timeout`](crate::timeout()) finds that the
+/// token it gave out still exists when its future has ended, it knows that the
+/// cancellation was passed on, and not swallowed.
+#[must_use = "a cancellation is returned, rethrown or accepted"]
 pub struct Cancelled {
     request: Arc<Request>,
     task: TaskId,
@@ -131,6 +136,53 @@ pub(crate) struct Request {
     pub(crate) reason: Cow<'static, str>,
     pub(crate) origin: Origin,
     pub(crate) location: Option<&'static Location<'static>>,
+    /// The deadline whose request this is, by its place in the tree of scopes.
+    pub(crate) deadline: Option<u32>,
+    /// Whether shields do not keep it off.
+    pub(crate) through_shields: bool,
+    /// How many tokens of it there are.
+    tokens: AtomicU32,
+    /// Whether anybody has been told of it.
+    heard: AtomicBool,
+}
+
+impl Request {
+    pub(crate) fn new(reason: Cow<'static, str>, origin: Origin) -> Request {
+        Request {
+            reason,
+            origin,
+            location: None,
+            deadline: None,
+            through_shields: false,
+            tokens: AtomicU32::new(0),
+            heard: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn at(self, location: Option<&'static Location<'static>>) -> Request {
+        Request { location, ..self }
+    }
+
+    pub(crate) fn of_deadline(self, deadline: u32) -> Request {
+        Request { deadline: Some(deadline), ..self }
+    }
+
+    pub(crate) fn through_shields(self) -> Request {
+        Request { through_shields: true, ..self }
+    }
+
+    /// Whether somebody holds a token of this request.
+    pub(crate) fn is_in_hand(&self) -> bool {
+        self.tokens.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn set_heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
 }
 
 /// Whose wish a cancellation was.
@@ -151,7 +203,17 @@ pub enum Origin {
 
 impl Cancelled {
     pub(crate) fn new(request: Arc<Request>, task: TaskId) -> Cancelled {
+        request.tokens.fetch_add(1, Ordering::Relaxed);
         Cancelled { request, task }
+    }
+
+    /// The same once more, for the library's own use.
+    pub(crate) fn copy(&self) -> Cancelled {
+        Cancelled::new(self.request.clone(), self.task)
+    }
+
+    pub(crate) fn request(&self) -> &Arc<Request> {
+        &self.request
     }
 
     /// Why, in words: what [`cancel_with`](crate::Task::cancel_with) was given,
@@ -196,6 +258,12 @@ impl fmt::Debug for Cancelled {
 
 impl Error for Cancelled {}
 
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        self.request.tokens.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A task that we waited for was cancelled, and it was not we who were.
 ///
 /// This is what `task.await?` gives for a cancelled task. A task that passes it
@@ -218,27 +286,36 @@ impl Error for Cancelled {}
 /// assert_eq!(cancelled.reason(), "no longer needed");
 /// ```
 #[derive(Clone, Debug)]
-pub struct TaskCancelled(Cancelled);
+pub struct TaskCancelled {
+    request: Arc<Request>,
+    task: TaskId,
+}
+
+impl From<&Cancelled> for TaskCancelled {
+    fn from(cancelled: &Cancelled) -> TaskCancelled {
+        TaskCancelled { request: cancelled.request.clone(), task: cancelled.task }
+    }
+}
 
 impl TaskCancelled {
     /// Which task was cancelled.
     pub fn task(&self) -> TaskId {
-        self.0.task
+        self.task
     }
 
     /// Why, in words.
     pub fn reason(&self) -> &str {
-        self.0.reason()
+        &self.request.reason
     }
 
     /// Whose wish it was.
     pub fn origin(&self) -> Origin {
-        self.0.origin()
+        self.request.origin
     }
 
     /// Where in the program `cancel` was called.
     pub fn location(&self) -> Option<&'static Location<'static>> {
-        self.0.location()
+        self.request.location
     }
 }
 
@@ -260,7 +337,7 @@ impl Error for TaskCancelled {}
 pub struct Panicked {
     caught: Arc<Caught>,
     /// The cancellation because of which the future was dropped.
-    cancelled: Option<Cancelled>,
+    cancelled: Option<TaskCancelled>,
     /// This as an `anyhow::Error`, made when somebody wants a reference to one.
     as_error: OnceLock<Arc<anyhow::Error>>,
 }
@@ -284,13 +361,13 @@ impl Panicked {
         Panicked { caught: Arc::new(caught), cancelled: None, as_error: OnceLock::new() }
     }
 
-    pub(crate) fn while_cancelled(self, cancelled: Cancelled) -> Panicked {
-        Panicked { cancelled: Some(cancelled), ..self }
+    pub(crate) fn while_cancelled(self, cancelled: &Cancelled) -> Panicked {
+        Panicked { cancelled: Some(TaskCancelled::from(cancelled)), ..self }
     }
 
     /// The cancellation, if the future panicked while it was dropped because
     /// of one.
-    pub fn cancelled(&self) -> Option<&Cancelled> {
+    pub fn cancelled(&self) -> Option<&TaskCancelled> {
         self.cancelled.as_ref()
     }
 
@@ -330,7 +407,9 @@ impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "panicked: {}", self.message())?;
         match &self.cancelled {
-            Some(cancelled) => write!(f, " (while it was dropped, {cancelled})"),
+            Some(cancelled) => {
+                write!(f, " (while it was dropped, cancelled: {})", cancelled.reason())
+            }
             None => Ok(()),
         }
     }

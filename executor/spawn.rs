@@ -91,10 +91,7 @@ where
 {
     match try_spawn_on::<F, B>(home, future, place) {
         Ok(task) => task,
-        Err(SpawnError { future, kind }) => {
-            drop(future);
-            refused::<F, B>(home, kind, place)
-        }
+        Err(error) => refused::<F, B>(home, error, place),
     }
 }
 
@@ -127,12 +124,17 @@ fn may_spawn(home: &State) -> Result<(), SpawnErrorKind> {
     }
 }
 
-/// A task that never was one.
-fn refused<F, B>(home: &Rc<State>, kind: SpawnErrorKind, place: Place) -> Task<B::Value>
+/// A task that never was one. Its future is dropped.
+pub(crate) fn refused<F, B>(
+    home: &Rc<State>,
+    SpawnError { future, kind }: SpawnError<F>,
+    place: Place,
+) -> Task<B::Value>
 where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
+    drop(future);
     let header = Header::new(TaskId::new(0, 0), place, home.running.get());
     let request = match kind {
         SpawnErrorKind::Closed => request("the executor is shut down", Origin::ShutDown),
@@ -142,6 +144,9 @@ where
             home.report(report.about(home.info(&header)));
             request("too many tasks are alive", Origin::Requested)
         }
+        SpawnErrorKind::GroupEnded => {
+            request("the group is being aborted or has ended", Origin::Group)
+        }
     };
     let cancelled = Cancelled::new(request, header.id);
     Task::new(Rc::pin(TaskCell::<F, B>::refused(header, home.clone(), cancelled)))
@@ -149,8 +154,8 @@ where
 
 /// The executor did not take the future: here it is again.
 pub struct SpawnError<F> {
-    future: F,
-    kind: SpawnErrorKind,
+    pub(crate) future: F,
+    pub(crate) kind: SpawnErrorKind,
 }
 
 /// Why an executor does not take a task.
@@ -162,6 +167,8 @@ pub enum SpawnErrorKind {
     /// The executor has as many tasks as it may:
     /// [`Builder::max_tasks`](crate::Builder::max_tasks).
     Full,
+    /// The group is being aborted or has ended: [`group`](crate::group()).
+    GroupEnded,
 }
 
 impl<F> SpawnError<F> {
@@ -181,6 +188,7 @@ impl fmt::Display for SpawnErrorKind {
         f.write_str(match self {
             SpawnErrorKind::Closed => "the executor is shut down",
             SpawnErrorKind::Full => "the executor has as many tasks as it may",
+            SpawnErrorKind::GroupEnded => "the group is being aborted or has ended",
         })
     }
 }

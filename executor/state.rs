@@ -19,10 +19,11 @@
 use crate::clock::{Clock, Instant};
 use crate::id::{MOST_SLOTS, TaskId, Ticket};
 use crate::inbox::Address;
-use crate::life::{Callback, Ending, Header, Life, Wish};
+use crate::life::{Callback, Ending, Header, Life};
 use crate::outcome::{Cancelled, Request, catch};
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
 use crate::run_queue::RunQueue;
+use crate::scopes::{NodeKey, Scopes};
 use crate::wheel::{HasFired, TimerKey, Wheel};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -77,6 +78,7 @@ pub(crate) struct Settings {
     pub(crate) slow_poll: Option<Duration>,
     pub(crate) max_tasks: usize,
     pub(crate) closed_world: bool,
+    pub(crate) debug: bool,
 }
 
 impl Default for Settings {
@@ -86,6 +88,7 @@ impl Default for Settings {
             slow_poll: None,
             max_tasks: MOST_SLOTS,
             closed_world: false,
+            debug: false,
         }
     }
 }
@@ -103,6 +106,10 @@ pub(crate) struct State {
     pub(crate) wheel: RefCell<Wheel>,
     pub(crate) clock: Box<dyn Clock>,
     latest: Cell<Instant>,
+    // Who is told of a cancellation?
+    pub(crate) scopes: RefCell<Scopes>,
+    /// The scope that is being polled, innermost.
+    pub(crate) scope: Cell<Option<NodeKey>>,
     // What became of it?
     reports: RefCell<VecDeque<Report>>,
     pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
@@ -148,8 +155,10 @@ impl Slot {
         mark & 1 == 0
     }
 
-    fn unmark(&self) {
-        self.mark.set(self.mark.get() & !1);
+    fn unmark(&self) -> bool {
+        let mark = self.mark.get();
+        self.mark.set(mark & !1);
+        mark & 1 == 1
     }
 
     fn is_queued(&self) -> bool {
@@ -194,6 +203,8 @@ impl State {
             wheel: RefCell::default(),
             clock,
             latest: Cell::new(Instant::ZERO),
+            scopes: RefCell::default(),
+            scope: Cell::new(None),
             reports: RefCell::default(),
             handler: Cell::new(None),
             hears_cancellations: Cell::new(false),
@@ -240,6 +251,19 @@ impl State {
         if let Some(id) = tenant {
             self.wake(id.ticket());
         }
+    }
+
+    /// Does `work` as if the task stood in the queue, so that what wakes it does
+    /// not put it there: it is about to be polled.
+    pub(crate) fn as_if_queued(&self, ticket: Ticket, work: impl FnOnce()) {
+        let mark = |queued: bool| {
+            if let Some(slot) = self.tasks.borrow().get(ticket.slot()) {
+                let _was = if queued { slot.mark_queued() } else { slot.unmark() };
+            }
+        };
+        mark(true);
+        work();
+        mark(false);
     }
 
     /// The task that the queue named, which is no longer queued from here on.
@@ -322,44 +346,6 @@ impl State {
             // so starting again from slot 0 confuses nobody.
             *tasks = Slab::new();
         }
-    }
-}
-
-// ---- Cancelling ---------------------------------------------------------------
-
-impl State {
-    /// Asks a task to cancel. False if it has ended.
-    pub(crate) fn ask_to_cancel(&self, header: &Header, request: Arc<Request>) -> bool {
-        let wish = header.asked();
-        if wish == Wish::TooLate {
-            return false;
-        }
-        header.rare(|rare| {
-            rare.cancelling = rare.cancelling.saturating_add(1);
-            // Several requests before the next poll are one; the first counts.
-            rare.request.get_or_insert(request);
-        });
-        if wish == Wish::Queue {
-            self.wake(header.id.ticket());
-            self.rouse();
-        }
-        true
-    }
-
-    /// Takes one request back. Answers how many remain.
-    pub(crate) fn take_back_cancel(&self, header: &Header) -> u32 {
-        let left = header.if_rare(|rare| {
-            rare.cancelling = rare.cancelling.saturating_sub(1);
-            if rare.cancelling == 0 {
-                rare.request = None;
-            }
-            rare.cancelling
-        });
-        let left = left.unwrap_or(0);
-        if left == 0 {
-            header.life.set(header.life.get().unasked());
-        }
-        left
     }
 }
 
@@ -496,17 +482,5 @@ impl State {
 
 /// The request with which the executor itself cancels.
 pub(crate) fn request(reason: &'static str, origin: crate::outcome::Origin) -> Arc<Request> {
-    Arc::new(Request { reason: reason.into(), origin, location: None })
-}
-
-/// The cancellation of a task: the request in its header, which is fulfilled.
-pub(crate) fn fulfil(header: &Header) -> Cancelled {
-    let request = header.rare(|rare| rare.request.take());
-    let request = request.unwrap_or_else(request_of_nobody);
-    Cancelled::new(request, header.id)
-}
-
-fn request_of_nobody() -> Arc<Request> {
-    debug_assert!(false, "a task that is being cancelled has a request");
-    request("requested", crate::outcome::Origin::Requested)
+    Arc::new(Request::new(reason.into(), origin))
 }

@@ -19,11 +19,12 @@
 //!   one handle, through `&mut`, while there are no onlookers; or the last
 //!   asker on leaving.
 
+use crate::cancelling::fulfil;
 use crate::id::TaskId;
 use crate::life::{Ending, Header};
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
 use crate::report::{Report, ReportKind};
-use crate::state::{AnyTask, State, fulfil};
+use crate::state::{AnyTask, State};
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -162,7 +163,7 @@ impl<F: Future, T> Stage<F, T> {
 
     fn cancellation(&self) -> Option<Cancelled> {
         match self.outcome() {
-            Some(Err(TaskError::Cancelled(cancelled))) => Some(cancelled.clone()),
+            Some(Err(TaskError::Cancelled(cancelled))) => Some(cancelled.copy()),
             _ => None,
         }
     }
@@ -225,7 +226,7 @@ impl<F: Future, T> Parts<'_, F, T> {
         match catch(|| self.stage.drop_future()) {
             Ok(()) => self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled),
             Err(panicked) => {
-                let panicked = panicked.while_cancelled(cancelled);
+                let panicked = panicked.while_cancelled(&cancelled);
                 self.end(Err(TaskError::Panicked(panicked)), Ending::Panicked);
             }
         }

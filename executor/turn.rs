@@ -21,16 +21,17 @@ use crate::current;
 use crate::id::{Name, Ticket};
 use crate::inbox::Errand;
 use crate::interrupt;
-use crate::life::Step;
+use crate::life::{Life, Step};
 use crate::outcome::catch;
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, Verdict};
 use crate::run_queue::Entry;
+use crate::scopes::Delivery;
 use crate::state::{AnyTask, Phase, State};
 use crate::stop;
 use crate::waker::waker;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// How much a turn may do. It never does more than one batch.
@@ -163,33 +164,55 @@ fn run_task(state: &State, ticket: Ticket, main: Option<Pin<&dyn AnyTask>>) -> b
     let id = task.header().id;
     let body = main.filter(|main| main.header().id == id).unwrap_or(task.as_ref());
     let header = body.header();
-    match header.taken() {
-        Step::Nothing => return false,
-        Step::Drop => {
-            state.running.set(Some(id));
-            body.cancel();
+    state.running.set(Some(id));
+    let goes_on = match header.taken() {
+        Step::Nothing => None,
+        Step::Poll => Some(poll_task(state, ticket, body)),
+        Step::Cancel => match state.deliver(header) {
+            Delivery::Marked(_) => {
+                header.life.set(Life::PollingAsked);
+                Some(poll_task(state, ticket, body))
+            }
+            Delivery::Shielded => {
+                // The request stays in the header. The task is polled all the
+                // same: its place in the queue may have been a wake too.
+                header.life.set(Life::Polling);
+                Some(poll_task(state, ticket, body))
+            }
+            Delivery::Nobody => {
+                header.life.set(Life::Dropping);
+                body.cancel();
+                Some(Poll::Ready(()))
+            }
+        },
+    };
+    state.running.set(None);
+    match goes_on {
+        None => false,
+        Some(Poll::Ready(())) => {
+            state.ended(&task, body);
+            true
         }
-        Step::Poll => {
-            let began = state.settings.slow_poll.map(|_| state.now());
-            header.polls.set(header.polls.get().saturating_add(1));
-            state.running.set(Some(id));
-            let waker = waker(Name::new(state.number, ticket));
-            let poll = body.poll(&mut Context::from_waker(&waker));
-            if let Some(began) = began {
-                report_slow_poll(state, body, state.now() - began);
+        Some(Poll::Pending) => {
+            if header.suspended() {
+                state.wake(ticket);
             }
-            if poll.is_pending() {
-                state.running.set(None);
-                if header.suspended() {
-                    state.wake(ticket);
-                }
-                return true;
-            }
+            true
         }
     }
-    state.running.set(None);
-    state.ended(&task, body);
-    true
+}
+
+fn poll_task(state: &State, ticket: Ticket, body: Pin<&dyn AnyTask>) -> Poll<()> {
+    let header = body.header();
+    header.polls.set(header.polls.get().saturating_add(1));
+    state.scope.set(None);
+    let began = state.settings.slow_poll.map(|_| state.now());
+    let waker = waker(Name::new(state.number, ticket));
+    let poll = body.poll(&mut Context::from_waker(&waker));
+    if let Some(began) = began {
+        report_slow_poll(state, body, state.now() - began);
+    }
+    poll
 }
 
 fn report_slow_poll(state: &State, body: Pin<&dyn AnyTask>, took: Duration) {
@@ -209,6 +232,9 @@ pub(crate) fn run_callback(state: &State) -> bool {
 /// Tells the handler what has been queued until now. What it does makes reports
 /// for the next time.
 pub(crate) fn deliver_reports(state: &Rc<State>) {
+    if !state.has_reports() {
+        return;
+    }
     for report in state.take_reports() {
         let kind = report.kind();
         let verdict = hear(state, &report);

@@ -168,6 +168,9 @@ impl Wheel {
 
     /// When [`fire`](Wheel::fire) will have something to do.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+        if self.pending == 0 {
+            return None; // most turns of most programs: no level is looked at
+        }
         let (level, slot, _) = self.first_slot()?;
         if let Least::Unknown = self.levels[level].slots[slot].least {
             self.put_in_order(level, slot);

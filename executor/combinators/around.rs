@@ -32,6 +32,11 @@ impl<F, A> Wrapped<F, A> {
     pub(crate) fn new(future: F, around: A) -> Wrapped<F, A> {
         Wrapped { future: Some(future), around }
     }
+
+    /// The future again, which has not been polled.
+    pub(crate) fn into_inner(self) -> F {
+        self.future.expect("a future that was not polled is there")
+    }
 }
 
 impl<F: Future, A: Around<F>> Future for Wrapped<F, A> {

@@ -1,15 +1,22 @@
 //! Waiting for all of several tasks.
 //!
 //! They differ in what a failure means. [`gather`] hands on the first one at
-//! once, and the siblings run on; [`settle`] waits for all and judges nobody.
-//! Tasks of different types go with `futures::join!` and `try_join!`.
+//! once, and the siblings run on; [`try_gather`] cancels the siblings and waits
+//! for them first; [`settle`] waits for all and judges nobody. Tasks of
+//! different types go with `futures::join!` and `try_join!`.
+//!
+//! Outcomes stay with their tasks until they are handed over. So a failure that
+//! is not handed over is reported, like that of any task that nobody asks.
 
+use crate::cancelling::Standing;
 use crate::handle::Task;
-use crate::life::Watch;
-use crate::outcome::TaskError;
+use crate::life::{Ending, Watch};
+use crate::outcome::{Origin, Request, TaskError};
+use crate::scopes::Kind;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Waits for all tasks, and gives their values in the order of the arguments.
@@ -22,7 +29,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancellation
 ///
-/// Dropping it lets the tasks run on.
+/// To cancel a task that is waiting here cancels all the tasks, and waits for
+/// them. Dropping it lets the tasks run on.
 ///
 /// # Examples
 ///
@@ -38,7 +46,41 @@ use std::task::{Context, Poll};
 pub fn gather<T>(
     tasks: impl IntoIterator<Item = Task<T>>,
 ) -> impl Future<Output = Result<Vec<T>, TaskError>> {
-    Gather { children: Children::new(tasks) }
+    Gather { children: Children::new(tasks), on_failure: OnFailure::HandOn, first_failure: None }
+}
+
+/// Waits for all tasks, and gives their values in the order of the arguments.
+/// When one fails, the others are cancelled, and have ended when this returns.
+/// Nothing to wait for is ready at once.
+///
+/// # Errors
+///
+/// The first failure or cancellation. If others fail while they clean up, the
+/// handler hears of it.
+///
+/// # Cancellation
+///
+/// To cancel a task that is waiting here cancels all the tasks, and waits for
+/// them. Dropping it lets the tasks run on.
+///
+/// # Examples
+///
+/// ```
+/// let executor = hearken::Executor::new();
+/// executor.block_on(async {
+///     let slow = hearken::spawn(std::future::pending());
+///     let bad = hearken::spawn(async { Err::<(), _>(anyhow::anyhow!("no")) });
+///     let slow_ref = slow.task_ref();
+///     assert!(hearken::try_gather([slow, bad]).await.is_err());
+///     assert!(slow_ref.is_finished());
+///     Ok(())
+/// })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn try_gather<T>(
+    tasks: impl IntoIterator<Item = Task<T>>,
+) -> impl Future<Output = Result<Vec<T>, TaskError>> {
+    Gather { children: Children::new(tasks), on_failure: OnFailure::Cancel, first_failure: None }
 }
 
 /// Waits for all tasks, however they end, and gives their outcomes in the order
@@ -49,7 +91,8 @@ pub fn gather<T>(
 ///
 /// # Cancellation
 ///
-/// Dropping it lets the tasks run on.
+/// To cancel a task that is waiting here cancels all the tasks, and waits for
+/// them. Dropping it lets the tasks run on.
 ///
 /// # Examples
 ///
@@ -69,61 +112,103 @@ pub fn settle<T>(
     Settle { children: Children::new(tasks) }
 }
 
-/// Tasks that are waited for together, and what has come of them.
+/// Tasks that are waited for together.
 struct Children<T> {
-    tasks: Vec<Child<T>>,
+    tasks: Vec<Task<T>>,
     unfinished: usize,
     watch: Rc<Watch>,
     watched: bool,
+    standing: Standing,
+    /// The request on whose behalf they have been cancelled.
+    request: Option<Arc<Request>>,
 }
 
-enum Child<T> {
-    Waiting(Task<T>),
-    Ended(Result<T, TaskError>),
+/// Something happened to the children.
+enum News {
+    Ended(usize),
+    All,
 }
 
 impl<T> Children<T> {
     fn new(tasks: impl IntoIterator<Item = Task<T>>) -> Children<T> {
-        let tasks: Vec<Child<T>> = tasks.into_iter().map(Child::Waiting).collect();
-        Children { unfinished: tasks.len(), tasks, watch: Rc::default(), watched: false }
+        let tasks: Vec<Task<T>> = tasks.into_iter().collect();
+        Children {
+            unfinished: tasks.len(),
+            tasks,
+            watch: Rc::default(),
+            watched: false,
+            standing: Standing::default(),
+            request: None,
+        }
     }
 
-    /// Waits for the next to end. Answers which, or `None` if none is left.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    /// Waits for the next to end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<News> {
         if !self.watched {
             self.watched = true;
-            for (place, child) in self.tasks.iter().enumerate() {
-                let Child::Waiting(task) = child else { continue };
+            for (place, task) in self.tasks.iter().enumerate() {
                 if task.watch(&self.watch, place) {
                     let _nobody_waits_yet = self.watch.ended(place);
                 }
             }
         }
-        if self.unfinished == 0 {
-            return Poll::Ready(None);
+        if self.unfinished > 0
+            && let Some(here) = self.standing.poll(Kind::Forward, cx)
+            && let Some(cancelled) = here.heard()
+        {
+            self.cancel_all(cancelled.request().clone());
         }
-        while let Some(place) = self.watch.next(cx.waker()) {
-            let Child::Waiting(task) = &mut self.tasks[place] else { continue };
-            // Pending only while the handler or a callback looks at the outcome.
-            if let Poll::Ready(outcome) = Pin::new(task).poll(cx) {
-                self.tasks[place] = Child::Ended(outcome);
-                self.unfinished -= 1;
-                return Poll::Ready(Some(place));
-            }
+        if let Some(place) = self.watch.next(cx.waker()) {
+            self.unfinished -= 1;
+            return Poll::Ready(News::Ended(place));
         }
-        Poll::Pending
+        if self.unfinished > 0 {
+            return Poll::Pending;
+        }
+        if let Some(request) = self.request.take() {
+            // All have ended; now it is our turn.
+            drop(self.standing.leave());
+            crate::current::with(|state| state.map(|state| state.raise(&request)));
+            self.unfinished = usize::MAX; // and never ready
+            return Poll::Pending;
+        }
+        drop(self.standing.leave());
+        Poll::Ready(News::All)
     }
 
-    fn take_all(&mut self) -> impl Iterator<Item = Result<T, TaskError>> + use<T> {
-        std::mem::take(&mut self.tasks).into_iter().map(|child| match child {
-            Child::Ended(outcome) => outcome,
-            Child::Waiting(_) => unreachable!("none is unfinished"),
-        })
+    /// Cancels all, and remembers on whose behalf.
+    fn cancel_all(&mut self, request: Arc<Request>) {
+        self.cancel_each(&request);
+        self.request = Some(request);
+    }
+
+    fn cancel_each(&self, request: &Arc<Request>) {
+        for task in &self.tasks {
+            task.cancel_by(request);
+        }
+    }
+
+    /// Hands over the outcome of one that has ended.
+    fn take(&mut self, place: usize) -> Result<T, TaskError> {
+        self.tasks[place].take().expect("it has ended, and nobody else takes its outcome")
+    }
+
+    fn take_all(&mut self) -> impl Iterator<Item = Result<T, TaskError>> {
+        (0..self.tasks.len()).map(|place| self.take(place))
     }
 }
 
 struct Gather<T> {
     children: Children<T>,
+    on_failure: OnFailure,
+    /// Which was the first to fail.
+    first_failure: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnFailure {
+    HandOn,
+    Cancel,
 }
 
 // Nothing in it is pinned: tasks are handles.
@@ -133,29 +218,32 @@ impl<T> Future for Gather<T> {
     type Output = Result<Vec<T>, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let children = &mut self.children;
+        let Gather { children, on_failure, first_failure } = &mut *self;
         loop {
             match children.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(children.take_all().collect()),
-                Poll::Ready(Some(place))
-                    if matches!(children.tasks[place], Child::Ended(Err(_))) =>
-                {
-                    let tasks = std::mem::take(&mut children.tasks);
-                    children.unfinished = 0;
-                    return Poll::Ready(first_failure(tasks, place));
+                Poll::Ready(News::Ended(place)) => {
+                    let failed = children.tasks[place].ending() != Some(Ending::Succeeded);
+                    if !failed || first_failure.is_some() {
+                        continue;
+                    }
+                    *first_failure = Some(place);
+                    if *on_failure == OnFailure::Cancel {
+                        let reason = "a sibling has failed";
+                        children.cancel_each(&Arc::new(Request::new(reason.into(), Origin::Group)));
+                    } else if children.request.is_none() {
+                        break;
+                    }
                 }
-                Poll::Ready(Some(_)) => {}
+                Poll::Ready(News::All) => break,
             }
         }
-    }
-}
-
-/// Lets all go but the one that has failed.
-fn first_failure<T>(mut tasks: Vec<Child<T>>, place: usize) -> Result<Vec<T>, TaskError> {
-    match tasks.swap_remove(place) {
-        Child::Ended(Err(error)) => Err(error),
-        _ => unreachable!("it has failed"),
+        let answer = match *first_failure {
+            Some(place) => children.take(place).map(|_| Vec::new()),
+            None => children.take_all().collect(),
+        };
+        children.tasks.clear();
+        Poll::Ready(answer)
     }
 }
 
@@ -169,12 +257,11 @@ impl<T> Future for Settle<T> {
     type Output = Vec<Result<T, TaskError>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let children = &mut self.children;
         loop {
-            match children.poll_next(cx) {
+            match self.children.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(children.take_all().collect()),
-                Poll::Ready(Some(_)) => {}
+                Poll::Ready(News::Ended(_)) => {}
+                Poll::Ready(News::All) => return Poll::Ready(self.children.take_all().collect()),
             }
         }
     }

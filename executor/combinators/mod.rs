@@ -6,12 +6,22 @@
 mod around;
 mod yield_now;
 mod sleep;
+mod scope;
+mod shield;
+mod finally;
 mod timeout;
 mod interval;
 mod gather;
+mod wait;
+mod group;
 
-pub use gather::{gather, settle};
+pub use finally::{CleanupFailed, finally};
+pub use gather::{gather, settle, try_gather};
+pub use group::{Group, GroupError, OwnedByGroup, group};
 pub use interval::{Interval, MissedTicks, ZeroInterval, interval, interval_at};
+pub use scope::scope;
+pub use shield::shield;
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Elapsed, timeout, timeout_at};
+pub use wait::{AsCompleted, WaitFor, as_completed, wait, wait_timeout};
 pub use yield_now::{YieldNow, yield_now};

@@ -1,11 +1,20 @@
 //! Not waiting longer than that.
+//!
+//! A deadline is in the tree of scopes. When it passes, the scopes inside it are
+//! told first, and clean up; only then does [`timeout`] return. Which request
+//! is whose is told by the token, not by counting: a deadline answers only for
+//! its own.
 
 use super::around::{Around, Wrapped};
 use super::sleep::{Sleep, sleep, sleep_until};
+use crate::cancelling::{Here, Standing};
 use crate::clock::Instant;
+use crate::outcome::{Origin, Request};
+use crate::scopes::{Delivery, Kind};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,9 +23,18 @@ use std::time::Duration;
 /// The time counts from the first poll, and a future that is ready then is
 /// ready, also with a zero limit: the clock is not even read.
 ///
+/// When the deadline passes, the innermost [scopes](crate::scope()) in `f` are
+/// told, as by a request to cancel, and may clean up; without any, `f` is
+/// dropped. A task that `f` awaits is cancelled and waited for. A
+/// [shield](crate::shield()) in `f` is waited for. If `f` swallows the deadline
+/// and gives a value, that value is the answer.
+///
+/// Of nested deadlines that have passed the outermost answers. A request to
+/// cancel is never mistaken for the deadline.
+///
 /// # Errors
 ///
-/// [`Elapsed`], when the deadline came first; the future is dropped then.
+/// [`Elapsed`], when the deadline came first.
 ///
 /// # Panics
 ///
@@ -24,7 +42,8 @@ use std::time::Duration;
 ///
 /// # Cancellation
 ///
-/// Dropping it drops the future and the timer.
+/// It lets a request through to what is inside it. Dropping it drops `f` and
+/// the timer.
 ///
 /// # Examples
 ///
@@ -45,19 +64,19 @@ pub fn timeout<F: Future>(
     limit: Duration,
     f: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> {
-    Wrapped::new(f, Deadline::In(limit))
+    Wrapped::new(f, Deadline::new(Due::In(limit)))
 }
 
 /// Waits for `f`, but not beyond `deadline`. Otherwise as [`timeout`].
 ///
 /// # Errors
 ///
-/// [`Elapsed`], when the deadline came first; the future is dropped then.
+/// [`Elapsed`], when the deadline came first.
 pub fn timeout_at<F: Future>(
     deadline: Instant,
     f: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> {
-    Wrapped::new(f, Deadline::At(deadline))
+    Wrapped::new(f, Deadline::new(Due::At(deadline)))
 }
 
 /// The deadline has passed.
@@ -73,12 +92,25 @@ impl fmt::Display for Elapsed {
 impl std::error::Error for Elapsed {}
 
 /// The deadline around a future.
-enum Deadline {
+struct Deadline {
+    standing: Standing,
+    due: Due,
+    /// It has passed: what those inside are told.
+    passed: Option<Arc<Request>>,
+}
+
+enum Due {
     /// So long after the first poll.
     In(Duration),
     At(Instant),
     /// The future was not ready at its first poll.
     Set(Sleep),
+}
+
+impl Deadline {
+    fn new(due: Due) -> Deadline {
+        Deadline { standing: Standing::default(), due, passed: None }
+    }
 }
 
 impl<F: Future> Around<F> for Deadline {
@@ -90,31 +122,106 @@ impl<F: Future> Around<F> for Deadline {
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
         let inner = future.as_mut().as_pin_mut().expect("timeout polled after it was ready");
-        if let Poll::Ready(output) = inner.poll(cx) {
-            future.set(None);
-            return Poll::Ready(Ok(output));
-        }
-        let sleep = match *self {
-            Deadline::Set(ref mut sleep) => sleep,
-            Deadline::In(limit) => self.set(sleep(limit)),
-            Deadline::At(deadline) => self.set(sleep_until(deadline)),
+        let here = self.standing.poll(Kind::Deadline, cx);
+        let polled = match &here {
+            Some(here) => here.inside(|| inner.poll(cx)),
+            None => inner.poll(cx),
         };
-        match Pin::new(sleep).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                future.set(None);
-                Poll::Ready(Err(Elapsed))
-            }
+        if let Poll::Ready(output) = polled {
+            future.set(None);
+            drop(self.standing.leave());
+            // If the token that it was given is still there, it is in `output`:
+            // the cancellation was passed on to us, and not swallowed.
+            let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
+            return Poll::Ready(if passed_on { Err(Elapsed) } else { Ok(output) });
         }
+        let over = match &here {
+            None => self.due.poll(cx).is_ready(), // nobody to tell, outside a task
+            Some(here) => is_over(here, &mut self.due, &mut self.passed, cx),
+        };
+        if !over {
+            return Poll::Pending;
+        }
+        match &here {
+            Some(here) => here.inside(|| future.set(None)),
+            None => future.set(None),
+        }
+        drop(self.standing.leave());
+        Poll::Ready(Err(Elapsed))
     }
 }
 
-impl Deadline {
+/// The future is pending. Whether it is to be dropped now.
+fn is_over(
+    here: &Here<'_>,
+    due: &mut Due,
+    passed: &mut Option<Arc<Request>>,
+    cx: &mut Context<'_>,
+) -> bool {
+    let home = here.home;
+    // Something inside has raised our request to us, or found that we, who are
+    // further out, have passed as well.
+    let told = here.heard().is_some();
+    if let (true, Some(_)) = (told, &passed) {
+        return true;
+    }
+    if passed.is_none() {
+        let elapsed = due.poll(cx).is_ready();
+        home.scopes.borrow_mut().set_due(here.key, due.instant());
+        if !elapsed && !told {
+            return false;
+        }
+        // Somebody has asked the task to cancel and nobody has heard yet: that
+        // goes first, and is not to be taken for us.
+        if home.is_asked() && !home.scopes.borrow().is_shielded(here.key) {
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        let outermost = home.scopes.borrow().outermost_passed(here.key, home.latest());
+        if outermost != here.key {
+            let waker = home.scopes.borrow_mut().mark(outermost, request_of(outermost.entry()));
+            waker.into_iter().for_each(|waker| home.wake_foreign(waker));
+            return false;
+        }
+        *passed = Some(request_of(here.key.entry()));
+    }
+    match passed {
+        Some(request) if !request.is_heard() => {
+            let delivery = home.deliver_below(here.key, request);
+            delivery == Delivery::Nobody && !request.is_heard()
+        }
+        _ => false,
+    }
+}
+
+fn request_of(entry: u32) -> Arc<Request> {
+    let request = Request::new("the deadline has elapsed".into(), Origin::TimedOut);
+    Arc::new(request.of_deadline(entry))
+}
+
+impl Due {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = match *self {
+            Due::Set(ref mut sleep) => sleep,
+            Due::In(limit) => self.set(sleep(limit)),
+            Due::At(deadline) => self.set(sleep_until(deadline)),
+        };
+        Pin::new(sleep).poll(cx)
+    }
+
     fn set(&mut self, sleep: Sleep) -> &mut Sleep {
-        *self = Deadline::Set(sleep);
+        *self = Due::Set(sleep);
         match self {
-            Deadline::Set(sleep) => sleep,
+            Due::Set(sleep) => sleep,
             _ => unreachable!("it was set a line ago"),
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        match self {
+            Due::Set(sleep) => sleep.deadline(),
+            Due::At(deadline) => *deadline,
+            Due::In(_) => Instant::NEVER,
         }
     }
 }

@@ -1,0 +1,314 @@
+//! Cancelling: how a request gets to those who can clean up after it.
+//!
+//! A request waits in the task's header until the task's place in the queue.
+//! There it is delivered: those scopes of the task that are to be told
+//! (`scopes.rs`) get a mark and are woken, and the task is polled. Where there
+//! is nobody to tell, the root is dropped. Where there is only a shield, the
+//! request stays where it is, until the shield is through.
+//!
+//! A request that nobody has heard is never lost. It is asked again at the end
+//! of the poll, and delivered at the next suspension.
+//!
+//! # Invariants
+//!
+//! - **Once.** A request is gone from the header when the first has heard of it.
+//! - **No borrow is held while a waker is called**: it may be a combinator's.
+
+use crate::current;
+use crate::id::TaskId;
+use crate::life::{Header, Life, Wish};
+use crate::outcome::{Cancelled, Origin, Request};
+use crate::scopes::{Delivery, Kind, Left, NodeKey};
+use crate::state::{State, request};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+impl State {
+    /// Asks a task to cancel. False if it has ended.
+    pub(crate) fn ask_to_cancel(&self, header: &Header, request: Arc<Request>) -> bool {
+        if header.is_finished() {
+            return false;
+        }
+        header.rare(|rare| {
+            rare.cancelling = rare.cancelling.saturating_add(1);
+            // Several requests before the next poll are one; the first counts,
+            // unless a later one goes where it could not.
+            match &rare.request {
+                Some(first) if first.through_shields || !request.through_shields => {}
+                _ => rare.request = Some(request),
+            }
+        });
+        self.ask(header);
+        true
+    }
+
+    /// Sees to it that the request in the header is delivered.
+    fn ask(&self, header: &Header) {
+        if header.asked() == Wish::Queue {
+            self.wake(header.id.ticket());
+            self.rouse();
+        }
+    }
+
+    /// Takes one request back. Answers how many remain.
+    pub(crate) fn take_back_cancel(&self, header: &Header) -> u32 {
+        let left = header.if_rare(|rare| {
+            rare.cancelling = rare.cancelling.saturating_sub(1);
+            if rare.cancelling == 0 {
+                rare.request = None;
+            }
+            rare.cancelling
+        });
+        let left = left.unwrap_or(0);
+        if left == 0 && !header.is_finished() {
+            header.life.set(header.life.get().unasked());
+            self.scopes.borrow_mut().unmark(header.nodes.get());
+        }
+        left
+    }
+
+    /// The task's place in the queue has come: tells whom the request in its
+    /// header goes to.
+    pub(crate) fn deliver(&self, header: &Header) -> Delivery {
+        if header.nodes.get().is_empty() {
+            return Delivery::Nobody;
+        }
+        let (request, to_root) = header.rare(|rare| (rare.request.clone(), rare.to_root));
+        let Some(request) = request.filter(|_| !to_root) else { return Delivery::Nobody };
+        let mut wakers = Vec::new();
+        let nodes = header.nodes.get();
+        let delivery = self.scopes.borrow_mut().deliver(nodes, None, &request, &mut wakers);
+        self.as_if_queued(header.id.ticket(), || {
+            wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
+        });
+        delivery
+    }
+
+    /// Tells those below a deadline that it has passed.
+    pub(crate) fn deliver_below(&self, key: NodeKey, request: &Arc<Request>) -> Delivery {
+        let Some(nodes) = self.with_running(|header| header.nodes.get()) else {
+            return Delivery::Nobody;
+        };
+        let mut wakers = Vec::new();
+        let delivery = self.scopes.borrow_mut().deliver(nodes, Some(key), request, &mut wakers);
+        wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
+        delivery
+    }
+
+    /// Sends a request outward from the scope that is being polled: to the
+    /// nearest that stops it, or else to the root.
+    pub(crate) fn raise(&self, request: &Arc<Request>) {
+        let scopes = self.scopes.borrow();
+        let catcher = scopes.catcher(self.scope.get(), request);
+        drop(scopes);
+        let Some(catcher) = catcher else {
+            self.with_running(|header| {
+                header.rare(|rare| {
+                    rare.request = Some(request.clone());
+                    rare.to_root = true;
+                });
+                self.ask(header);
+            });
+            return;
+        };
+        let waker = self.scopes.borrow_mut().mark(catcher, request.clone());
+        if let Some(waker) = waker {
+            self.wake_foreign(waker);
+        }
+    }
+
+    /// Puts a request back that was heard and had no effect: it is delivered at
+    /// the next suspension of the running task.
+    pub(crate) fn put_back(&self, request: &Arc<Request>) {
+        self.with_running(|header| {
+            header.rare(|rare| {
+                rare.request.get_or_insert_with(|| request.clone());
+            });
+            self.ask(header);
+        });
+    }
+
+    /// Whether the running task has been asked to cancel, and nobody in it has
+    /// heard yet.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.with_running(|header| header.life.get() == Life::PollingAsked).unwrap_or(false)
+    }
+
+    pub(crate) fn with_running<R>(&self, work: impl FnOnce(&Header) -> R) -> Option<R> {
+        let task = self.running.get().and_then(|id| self.task(id))?;
+        Some(work(task.header()))
+    }
+
+    /// Strikes off the scopes of a task that has ended.
+    pub(crate) fn clear_scopes(&self, header: &Header) {
+        if !header.nodes.get().is_empty() {
+            let mut wakers = Vec::new();
+            self.scopes.borrow_mut().clear(&header.nodes, &mut wakers);
+            drop(wakers); // foreign: the borrow has ended
+        }
+    }
+}
+
+/// The cancellation of a task by the request in its header.
+pub(crate) fn fulfil(header: &Header) -> Cancelled {
+    let wish = header.rare(|rare| rare.request.take());
+    debug_assert!(wish.is_some(), "a task that is being cancelled has a request");
+    let wish = wish.unwrap_or_else(|| request("requested", Origin::Requested));
+    Cancelled::new(wish, header.id)
+}
+
+// ---- A future in the tree of scopes ---------------------------------------------
+
+/// Where a future stands in the tree of scopes, if it has been polled in a task.
+///
+/// It leaves the tree when it is dropped.
+#[derive(Default)]
+pub(crate) struct Standing {
+    place: Option<(Rc<State>, NodeKey)>,
+}
+
+impl Standing {
+    /// The future is polled: enters the tree, or tells it where the future is
+    /// now. None outside of a task, where nobody can be told of anything.
+    pub(crate) fn poll(&mut self, kind: Kind, cx: &Context<'_>) -> Option<Here<'_>> {
+        let (same, task) = current::with(|state| {
+            let state = state?;
+            let task = state.running.get()?;
+            let same = self.place.as_ref().is_some_and(|(home, _)| std::ptr::eq(&**home, state));
+            Some((same, task))
+        })?;
+        if !same || !self.stays(task, cx.waker()) {
+            self.leave();
+            self.enter(kind, task, cx.waker());
+        }
+        self.place.as_ref().map(|(home, key)| Here { home, key: *key })
+    }
+
+    fn enter(&mut self, kind: Kind, task: TaskId, waker: &Waker) {
+        let Some(home) = current::get() else { return };
+        let Some(cell) = home.task(task) else { return };
+        let waker = waker.clone();
+        let nodes = &cell.header().nodes;
+        let key = home.scopes.borrow_mut().enter(nodes, task, kind, home.scope.get(), waker);
+        self.place = Some((home, key));
+    }
+
+    fn stays(&self, task: TaskId, waker: &Waker) -> bool {
+        let Some((home, key)) = &self.place else { return false };
+        let wants = home.scopes.borrow().wants(*key, waker);
+        let mut replaced = wants.then(|| waker.clone());
+        let stays =
+            home.scopes.borrow_mut().polled(*key, task, home.scope.get(), waker, &mut replaced);
+        drop(replaced); // foreign: the borrow has ended
+        stays
+    }
+
+    /// Leaves the tree. If somebody told it of a request and it did not hear,
+    /// the request is put back.
+    pub(crate) fn leave(&mut self) -> Option<Left> {
+        let (home, key) = self.place.take()?;
+        let task = home.scopes.borrow().task_of(key)?;
+        let cell = home.task(task)?;
+        let header = cell.header();
+        let left = home.scopes.borrow_mut().leave(&header.nodes, key)?;
+        let waits = header.if_rare(|rare| rare.request.is_some()).unwrap_or(false);
+        if left.kind == Kind::Shield && waits {
+            home.ask(header);
+        }
+        Some(left)
+    }
+
+    /// The await is through: what it waited for has ended, as cancelled or not.
+    pub(crate) fn through(&mut self, cancelled: bool) -> Through {
+        let Some((home, key)) = &self.place else { return Through::Go };
+        let (home, key) = (home.clone(), *key);
+        let passed_on = home.scopes.borrow().passed_on(key);
+        let Some(request) = passed_on else {
+            let left = self.leave();
+            drop(left);
+            return Through::Go;
+        };
+        let nodes = home.with_running(|header| header.nodes.get());
+        if cancelled && nodes.is_some_and(|nodes| home.scopes.borrow().others_wait(nodes, key)) {
+            return Through::Stay; // the last of them raises it
+        }
+        let left = self.leave();
+        drop(left);
+        if cancelled {
+            home.raise(&request);
+            return Through::Stay;
+        }
+        // It ended otherwise: its outcome is news, and the request still stands.
+        home.put_back(&request);
+        Through::Go
+    }
+}
+
+/// Whether an await that is through hands on its outcome.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Through {
+    Go,
+    /// The request on whose behalf the task was cancelled takes it from here.
+    Stay,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let left = self.leave();
+        drop(left);
+    }
+}
+
+/// A future in the tree, during its poll.
+pub(crate) struct Here<'a> {
+    pub(crate) home: &'a Rc<State>,
+    pub(crate) key: NodeKey,
+}
+
+impl Here<'_> {
+    /// What it is told, if it is.
+    pub(crate) fn heard(&self) -> Option<Cancelled> {
+        let request = self.home.scopes.borrow_mut().take_mark(self.key)?;
+        request.set_heard();
+        self.home.with_running(|header| {
+            let same = |first: &Arc<Request>| Arc::ptr_eq(first, &request);
+            let was = header.if_rare(|rare| rare.request.take_if(|first| same(first)).is_some());
+            if was == Some(true) {
+                header.life.set(header.life.get().unasked());
+            }
+            Cancelled::new(request.clone(), header.id)
+        })
+    }
+
+    /// If it is told of a request, cancels these first, and waits for them.
+    pub(crate) fn forward(&self, children: &[&Header]) -> bool {
+        let Some(cancelled) = self.heard() else { return false };
+        let request = cancelled.request();
+        self.home.scopes.borrow_mut().pass_on(self.key, request.clone());
+        for child in children {
+            self.home.ask_to_cancel(child, request.clone());
+        }
+        true
+    }
+
+    /// Polls what is inside.
+    pub(crate) fn inside<R>(&self, poll: impl FnOnce() -> R) -> R {
+        let outside = self.home.scope.replace(Some(self.key));
+        let _back = Outside { home: self.home, outside };
+        poll()
+    }
+}
+
+/// Goes back outside, also when the poll inside unwinds.
+struct Outside<'a> {
+    home: &'a State,
+    outside: Option<NodeKey>,
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        self.home.scope.set(self.outside);
+    }
+}

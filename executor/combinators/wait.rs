@@ -1,0 +1,210 @@
+//! Waiting for some of several tasks, without taking them away.
+
+use super::sleep::sleep;
+use crate::handle::Task;
+use crate::life::{Ending, Watch};
+use crate::outcome::TaskError;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// For what to wait: [`wait`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// Until one has ended, in whatever way.
+    First,
+    /// Until one has failed or panicked, or all have ended. A cancelled one has
+    /// not failed.
+    FirstFailure,
+    /// Until all have ended.
+    All,
+}
+
+/// Waits for some of the tasks, and sorts them into those that have ended and
+/// those that have not, each in the order of the arguments.
+///
+/// It retrieves nothing: a failure still has to be asked for, or is reported.
+///
+/// # Cancellation
+///
+/// Dropping it, or cancelling the task that waits, leaves the tasks alone.
+///
+/// # Examples
+///
+/// ```
+/// use hearken::WaitFor;
+///
+/// let executor = hearken::Executor::new();
+/// executor.block_on(async {
+///     let quick = hearken::spawn(async { Ok("quick") });
+///     let never = hearken::spawn(std::future::pending());
+///     let mut tasks = [never, quick];
+///     let (done, pending) = hearken::wait(&mut tasks, WaitFor::First).await;
+///     assert_eq!((done.len(), pending.len()), (1, 1));
+///     assert_eq!(*done[0].result().unwrap(), "quick");
+///     Ok(())
+/// })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub async fn wait<T>(
+    tasks: &mut [Task<T>],
+    wait_for: WaitFor,
+) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
+    let mut waiting = Waiting::new(tasks, wait_for);
+    poll_fn(|cx| waiting.poll(tasks, cx)).await;
+    sort(tasks)
+}
+
+/// As [`wait`], but not longer than `limit`. When that has passed it answers
+/// with what there is; nothing is cancelled.
+///
+/// # Panics
+///
+/// If called outside a turn.
+///
+/// # Cancellation
+///
+/// Dropping it, or cancelling the task that waits, leaves the tasks alone.
+pub async fn wait_timeout<T>(
+    tasks: &mut [Task<T>],
+    wait_for: WaitFor,
+    limit: Duration,
+) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
+    let mut waiting = Waiting::new(tasks, wait_for);
+    let mut limit = pin!(sleep(limit));
+    poll_fn(|cx| match waiting.poll(tasks, cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => limit.as_mut().poll(cx),
+    })
+    .await;
+    sort(tasks)
+}
+
+fn sort<T>(tasks: &mut [Task<T>]) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
+    tasks.iter_mut().partition(|task| task.is_finished())
+}
+
+struct Waiting {
+    wait_for: WaitFor,
+    watch: Rc<Watch>,
+    unfinished: usize,
+}
+
+impl Waiting {
+    fn new<T>(tasks: &[Task<T>], wait_for: WaitFor) -> Waiting {
+        let watch = Rc::default();
+        for (place, task) in tasks.iter().enumerate() {
+            if task.watch(&watch, place) {
+                let _nobody_waits_yet = watch.ended(place);
+            }
+        }
+        Waiting { wait_for, watch, unfinished: tasks.len() }
+    }
+
+    fn poll<T>(&mut self, tasks: &[Task<T>], cx: &mut Context<'_>) -> Poll<()> {
+        while self.unfinished > 0 {
+            let Some(place) = self.watch.next(cx.waker()) else { return Poll::Pending };
+            self.unfinished -= 1;
+            let failed = matches!(tasks[place].ending(), Some(Ending::Failed | Ending::Panicked));
+            match self.wait_for {
+                WaitFor::First => return Poll::Ready(()),
+                WaitFor::FirstFailure if failed => return Poll::Ready(()),
+                WaitFor::FirstFailure | WaitFor::All => {}
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The tasks, in the order in which they end: see [`AsCompleted::next`].
+///
+/// # Examples
+///
+/// ```
+/// use hearken::{Executor, ManualClock};
+/// use std::time::Duration;
+///
+/// let executor = Executor::builder().clock(ManualClock::auto()).build();
+/// executor.block_on(async {
+///     let naps = [3, 1, 2].map(|seconds| {
+///         hearken::spawn(async move {
+///             hearken::sleep(Duration::from_secs(seconds)).await;
+///             Ok(seconds)
+///         })
+///     });
+///     let mut order = Vec::new();
+///     let mut naps = hearken::as_completed(naps);
+///     while let Some(outcome) = naps.next().await {
+///         order.push(outcome?);
+///     }
+///     assert_eq!(order, [1, 2, 3]);
+///     Ok(())
+/// })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn as_completed<T>(tasks: impl IntoIterator<Item = Task<T>>) -> AsCompleted<T> {
+    let watch: Rc<Watch> = Rc::default();
+    let tasks: Vec<Option<Task<T>>> = tasks.into_iter().map(Some).collect();
+    for (place, task) in tasks.iter().flatten().enumerate() {
+        if task.watch(&watch, place) {
+            let _nobody_waits_yet = watch.ended(place);
+        }
+    }
+    AsCompleted { left: tasks.len(), tasks, watch }
+}
+
+/// Tasks in the order in which they end: [`as_completed`].
+///
+/// Dropping it lets those run on that have not been handed over; if one has
+/// failed or fails, the handler hears of it.
+#[must_use = "nothing is handed over unless `next` is awaited"]
+pub struct AsCompleted<T> {
+    tasks: Vec<Option<Task<T>>>,
+    left: usize,
+    watch: Rc<Watch>,
+}
+
+impl<T> AsCompleted<T> {
+    /// The outcome of the next task to end. None when all have been handed
+    /// over.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it before it is ready loses nothing. Cancelling the task that
+    /// waits leaves the tasks alone.
+    pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
+        let mut task = self.next_task().await?;
+        Some(task.take().expect("it has ended, and nobody else takes its outcome"))
+    }
+
+    /// The next task to end, with its outcome in it.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`next`](AsCompleted::next).
+    pub async fn next_task(&mut self) -> Option<Task<T>> {
+        poll_fn(|cx| {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            let Some(place) = self.watch.next(cx.waker()) else { return Poll::Pending };
+            self.left -= 1;
+            Poll::Ready(self.tasks[place].take())
+        })
+        .await
+    }
+
+    /// How many have not been handed over.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+}
+
+impl<T> fmt::Debug for AsCompleted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted").field("left", &self.left).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,493 @@
+//! The tree of a task's scopes: who gets a request to cancel.
+//!
+//! In Python a cancellation is an exception, thrown at the innermost `await`,
+//! and every `except` and `finally` on its way out may await. In Rust nothing
+//! can be thrown at a suspended future; it can only be dropped. The bridge is a
+//! future that knows how to be told: a [scope](crate::scope()) drops what is
+//! inside it, and then the code after it goes on, and awaits as it likes.
+//!
+//! So each task has a tree of those futures in it that are waiting to be told.
+//! A scope enters at its first poll, under the one that is being polled around
+//! it, and leaves when it is through or dropped. A task without any has no
+//! tree and pays nothing.
+//!
+//! | kind | is told of a request | stops one that is raised to it |
+//! | --- | --- | --- |
+//! | `Catch` | when it is innermost: a scope, a group | yes |
+//! | `Forward` | when it is innermost: the await of a task, a gather | no |
+//! | `Deadline` | no: it lets requests through | its own |
+//! | `Shield` | no, and nobody below it either | no |
+//!
+//! Nothing here calls foreign code. It decides and answers; `cancelling.rs`
+//! acts.
+//!
+//! # Invariants
+//!
+//! - **Innermost.** A request goes to those who have nobody below them that
+//!   could take it, in the order in which they entered.
+//! - **Own waker.** Each is woken by the waker of its own latest poll. To wake
+//!   the task is not enough: a combinator in between polls only those whose own
+//!   waker was called.
+//! - **Ghosts are passed over.** A forgotten future never takes its mark. Who was
+//!   told a few times in vain does not count any more, and the request goes to
+//!   the next outward, at last to the root.
+//! - **Parents are found anew** at each poll, for a future may move.
+
+use crate::clock::Instant;
+use crate::id::TaskId;
+use crate::outcome::Request;
+use slab::Slab;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::task::Waker;
+
+const NONE: u32 = u32::MAX;
+
+/// All trees of an executor, in one table.
+#[derive(Default)]
+pub(crate) struct Scopes {
+    nodes: Slab<Node>,
+    /// How many have ever entered: tells the tenants of a place apart.
+    entries: u32,
+}
+
+/// A node, as the future that it stands for knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NodeKey {
+    index: u32,
+    entry: u32,
+}
+
+impl NodeKey {
+    /// Tells this node from all others: the name of a deadline.
+    pub(crate) fn entry(self) -> u32 {
+        self.entry
+    }
+}
+
+/// The nodes of one task, in the order in which they entered.
+#[derive(Clone, Copy)]
+pub(crate) struct Nodes {
+    first: u32,
+    last: u32,
+}
+
+impl Nodes {
+    pub(crate) const EMPTY: Nodes = Nodes { first: NONE, last: NONE };
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.first == NONE
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Catch,
+    Forward,
+    Deadline,
+    Shield,
+}
+
+struct Node {
+    entry: u32,
+    task: TaskId,
+    kind: Kind,
+    parent: Option<NodeKey>,
+    /// How many have this as their parent.
+    children: u32,
+    previous: u32,
+    next: u32,
+    waker: Waker,
+    /// A request that it has not been told of yet.
+    mark: Option<Arc<Request>>,
+    /// The request that it has passed on, and whose effect it waits for.
+    passed_on: Option<Arc<Request>>,
+    /// Of a deadline: when it passes, as far as is known.
+    due: Instant,
+    /// How often it was told of its mark in vain.
+    unheard: u8,
+    /// Used while targets are sought.
+    covered: bool,
+}
+
+/// What became of a request.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delivery {
+    /// So many have been marked.
+    Marked(usize),
+    /// All who could take it are under a shield.
+    Shielded,
+    /// There is nobody to take it.
+    Nobody,
+}
+
+// ---- Entering and leaving -----------------------------------------------------
+
+impl Scopes {
+    pub(crate) fn enter(
+        &mut self,
+        nodes: &Cell<Nodes>,
+        task: TaskId,
+        kind: Kind,
+        parent: Option<NodeKey>,
+        waker: Waker,
+    ) -> NodeKey {
+        self.entries = self.entries.wrapping_add(1);
+        let Nodes { first, last } = nodes.get();
+        let entry = self.entries;
+        let index = self.nodes.insert(Node {
+            entry,
+            task,
+            kind,
+            parent,
+            children: 0,
+            previous: last,
+            next: NONE,
+            waker,
+            mark: None,
+            passed_on: None,
+            due: Instant::NEVER,
+            unheard: 0,
+            covered: false,
+        }) as u32;
+        match last {
+            NONE => nodes.set(Nodes { first: index, last: index }),
+            last => {
+                self.nodes[last as usize].next = index;
+                nodes.set(Nodes { first, last: index });
+            }
+        }
+        self.count_child(parent, 1);
+        NodeKey { index, entry }
+    }
+
+    /// It is polled again: where, by whom, and with what waker. False if it was
+    /// struck off, or is in another task now, and has to enter anew. What must
+    /// be dropped is put into `replaced`: it may be foreign.
+    pub(crate) fn polled(
+        &mut self,
+        key: NodeKey,
+        task: TaskId,
+        parent: Option<NodeKey>,
+        waker: &Waker,
+        replaced: &mut Option<Waker>,
+    ) -> bool {
+        let Some(node) = self.get(key).filter(|node| node.task == task) else { return false };
+        let (before, same_waker) = (node.parent, node.waker.will_wake(waker));
+        if before != parent {
+            self.count_child(before, -1);
+            self.count_child(parent, 1);
+            self.nodes[key.index as usize].parent = parent;
+        }
+        if !same_waker && let Some(waker) = replaced.take() {
+            let node = &mut self.nodes[key.index as usize];
+            *replaced = Some(std::mem::replace(&mut node.waker, waker));
+        }
+        true
+    }
+
+    /// Whether the next poll needs a clone of `waker`.
+    pub(crate) fn wants(&self, key: NodeKey, waker: &Waker) -> bool {
+        self.get(key).is_some_and(|node| !node.waker.will_wake(waker))
+    }
+
+    /// In which task a node is.
+    pub(crate) fn task_of(&self, key: NodeKey) -> Option<TaskId> {
+        self.get(key).map(|node| node.task)
+    }
+
+    /// Takes a node out. Answers its waker, to be dropped where no borrow is
+    /// held, and the request that it was not told of.
+    pub(crate) fn leave(&mut self, nodes: &Cell<Nodes>, key: NodeKey) -> Option<Left> {
+        self.get(key)?;
+        let Node { parent, children, previous, next, waker, mark, passed_on, kind, .. } =
+            self.nodes.remove(key.index as usize);
+        let Nodes { mut first, mut last } = nodes.get();
+        match previous {
+            NONE => first = next,
+            previous => self.nodes[previous as usize].next = next,
+        }
+        match next {
+            NONE => last = previous,
+            next => self.nodes[next as usize].previous = previous,
+        }
+        nodes.set(Nodes { first, last });
+        self.count_child(parent, -1);
+        if children > 0 {
+            self.adopt(first, key, parent);
+        }
+        Some(Left { kind, _mark: mark, _passed_on: passed_on, _waker: waker })
+    }
+
+    /// Those below a node that has left are now below its parent. Rare: a
+    /// future mostly outlives what is inside it.
+    fn adopt(&mut self, first: u32, old: NodeKey, parent: Option<NodeKey>) {
+        let mut index = first;
+        while index != NONE {
+            let node = &mut self.nodes[index as usize];
+            let next = node.next;
+            if node.parent == Some(old) {
+                node.parent = parent;
+                self.count_child(parent, 1);
+            }
+            index = next;
+        }
+    }
+
+    fn count_child(&mut self, parent: Option<NodeKey>, by: i32) {
+        let Some(key) = parent.filter(|&key| self.get(key).is_some()) else { return };
+        let node = &mut self.nodes[key.index as usize];
+        node.children = node.children.wrapping_add_signed(by);
+    }
+
+    fn get(&self, key: NodeKey) -> Option<&Node> {
+        self.nodes.get(key.index as usize).filter(|node| node.entry == key.entry)
+    }
+
+    fn get_mut(&mut self, key: NodeKey) -> Option<&mut Node> {
+        self.nodes.get_mut(key.index as usize).filter(|node| node.entry == key.entry)
+    }
+}
+
+/// What a node leaves behind.
+pub(crate) struct Left {
+    pub(crate) kind: Kind,
+    _mark: Option<Arc<Request>>,
+    _passed_on: Option<Arc<Request>>,
+    _waker: Waker,
+}
+
+// ---- Who gets a request ---------------------------------------------------------
+
+impl Scopes {
+    /// Marks everybody whom a request goes to: in the whole task, or below
+    /// `within`. Appends their wakers.
+    pub(crate) fn deliver(
+        &mut self,
+        nodes: Nodes,
+        within: Option<NodeKey>,
+        request: &Arc<Request>,
+        wakers: &mut Vec<Waker>,
+    ) -> Delivery {
+        let all: Vec<u32> = self.indices(nodes).collect();
+        self.strike_ghosts(request, &all);
+        // First, who has somebody below that could take it? A shield covers
+        // those around it too: they may not drop what it shields.
+        for &index in &all {
+            self.nodes[index as usize].covered = false;
+        }
+        for &index in &all {
+            let node = &self.nodes[index as usize];
+            let holds = node.kind == Kind::Shield && !request.through_shields;
+            if node.is_ghost() || !(node.takes() || holds) {
+                continue;
+            }
+            let mut above = node.parent;
+            while let Some(node) = above.and_then(|key| self.get_mut(key)) {
+                if std::mem::replace(&mut node.covered, true) {
+                    break;
+                }
+                above = node.parent;
+            }
+        }
+        // Then, who of the others may be reached?
+        let (mut marked, mut shielded) = (0, false);
+        for &index in &all {
+            let node = &self.nodes[index as usize];
+            if node.covered || node.is_ghost() || node.kind == Kind::Deadline {
+                continue;
+            }
+            let key = NodeKey { index, entry: node.entry };
+            match self.reach(key, within, request.through_shields) {
+                Reach::Outside => {}
+                Reach::Shielded => shielded = true,
+                Reach::Open if node.kind == Kind::Shield => {}
+                Reach::Open => {
+                    let node = &mut self.nodes[index as usize];
+                    node.tell(request);
+                    wakers.push(node.waker.clone());
+                    marked += 1;
+                }
+            }
+        }
+        match (marked, shielded) {
+            (0, false) => Delivery::Nobody,
+            (0, true) => Delivery::Shielded,
+            (marked, _) => Delivery::Marked(marked),
+        }
+    }
+
+    /// Whether a request from `within` (or from outside) gets through to a node.
+    fn reach(&self, key: NodeKey, within: Option<NodeKey>, through_shields: bool) -> Reach {
+        let (mut at, mut shielded) = (Some(key), false);
+        while let Some(key) = at.filter(|&at| Some(at) != within) {
+            let Some(node) = self.get(key) else { break };
+            shielded |= node.kind == Kind::Shield && !through_shields;
+            at = node.parent;
+        }
+        match (within.is_some() && at != within, shielded) {
+            (true, _) => Reach::Outside,
+            (false, true) => Reach::Shielded,
+            (false, false) => Reach::Open,
+        }
+    }
+
+    /// Who stops a request that goes outward from `from`: the nearest scope
+    /// around, or the deadline whose own it is.
+    pub(crate) fn catcher(&self, from: Option<NodeKey>, request: &Request) -> Option<NodeKey> {
+        let mut at = from;
+        while let Some(node) = at.and_then(|key| self.get(key)) {
+            let stops = match node.kind {
+                Kind::Catch => true,
+                Kind::Deadline => request.deadline == Some(node.entry),
+                Kind::Forward | Kind::Shield => false,
+            };
+            if stops {
+                break;
+            }
+            at = node.parent;
+        }
+        at
+    }
+
+    /// Marks one node. Answers its waker.
+    pub(crate) fn mark(&mut self, key: NodeKey, request: Arc<Request>) -> Option<Waker> {
+        let node = self.get_mut(key)?;
+        node.mark = Some(request);
+        Some(node.waker.clone())
+    }
+
+    /// The request that a node is told of now.
+    pub(crate) fn take_mark(&mut self, key: NodeKey) -> Option<Arc<Request>> {
+        let node = self.get_mut(key)?;
+        node.unheard = 0;
+        node.mark.take()
+    }
+
+    /// A node passes its request on to the tasks that it waits for.
+    pub(crate) fn pass_on(&mut self, key: NodeKey, request: Arc<Request>) {
+        if let Some(node) = self.get_mut(key) {
+            node.passed_on = Some(request);
+        }
+    }
+
+    /// The request that a node has passed on.
+    pub(crate) fn passed_on(&self, key: NodeKey) -> Option<Arc<Request>> {
+        self.get(key)?.passed_on.clone()
+    }
+
+    /// Whether somebody beside this node has passed a request on and still
+    /// waits for its effect.
+    pub(crate) fn others_wait(&self, nodes: Nodes, key: NodeKey) -> bool {
+        let Some(this) = self.get(key) else { return false };
+        self.indices(nodes).any(|index| {
+            let node = &self.nodes[index as usize];
+            index != key.index && node.parent == this.parent && node.passed_on.is_some()
+        })
+    }
+
+    /// Counts how often somebody was told of this very request and did not come
+    /// to hear it. After a few times he is a ghost.
+    fn strike_ghosts(&mut self, request: &Arc<Request>, all: &[u32]) {
+        for &index in all {
+            let node = &mut self.nodes[index as usize];
+            if node.mark.as_ref().is_some_and(|mark| Arc::ptr_eq(mark, request)) {
+                node.unheard = node.unheard.saturating_add(1);
+            }
+        }
+    }
+
+    /// Takes back what has been marked and not been told.
+    pub(crate) fn unmark(&mut self, nodes: Nodes) {
+        let all: Vec<u32> = self.indices(nodes).collect();
+        for index in all {
+            self.nodes[index as usize].mark = None;
+        }
+    }
+
+    /// Strikes off all nodes of a task that has ended.
+    pub(crate) fn clear(&mut self, nodes: &Cell<Nodes>, wakers: &mut Vec<Waker>) {
+        let Nodes { mut first, .. } = nodes.replace(Nodes::EMPTY);
+        while first != NONE {
+            let node = self.nodes.remove(first as usize);
+            first = node.next;
+            wakers.push(node.waker);
+        }
+    }
+
+    pub(crate) fn set_due(&mut self, key: NodeKey, due: Instant) {
+        if let Some(node) = self.get_mut(key) {
+            node.due = due;
+        }
+    }
+
+    /// The outermost deadline around `key`, itself included, that has passed
+    /// `now`; a shield in between keeps out those beyond.
+    pub(crate) fn outermost_passed(&self, key: NodeKey, now: Instant) -> NodeKey {
+        let (mut outermost, mut at) = (key, Some(key));
+        while let Some(node) =
+            at.and_then(|at| self.get(at)).filter(|node| node.kind != Kind::Shield)
+        {
+            if node.kind == Kind::Deadline && node.due <= now {
+                outermost = at.unwrap_or(key);
+            }
+            at = node.parent;
+        }
+        outermost
+    }
+
+    pub(crate) fn is_shielded(&self, key: NodeKey) -> bool {
+        let mut at = self.get(key).and_then(|node| node.parent);
+        while let Some(node) = at.and_then(|at| self.get(at)) {
+            if node.kind == Kind::Shield {
+                return true;
+            }
+            at = node.parent;
+        }
+        false
+    }
+
+    fn indices(&self, nodes: Nodes) -> impl Iterator<Item = u32> + use<'_> {
+        let mut index = nodes.first;
+        std::iter::from_fn(move || {
+            let this = self.nodes.get(index as usize)?;
+            Some(std::mem::replace(&mut index, this.next))
+        })
+    }
+}
+
+enum Reach {
+    Open,
+    Shielded,
+    Outside,
+}
+
+/// How often somebody is told before he counts as a ghost. More than once,
+/// because a combinator with many children may poll only some of them in one
+/// poll of the task.
+const PATIENCE: u8 = 3;
+
+impl Node {
+    fn takes(&self) -> bool {
+        matches!(self.kind, Kind::Catch | Kind::Forward)
+    }
+
+    fn is_ghost(&self) -> bool {
+        self.unheard >= PATIENCE
+    }
+
+    /// The first request counts; but a deadline that has passed gives way to
+    /// one around it, since the outermost wins.
+    fn tell(&mut self, request: &Arc<Request>) {
+        match &self.mark {
+            None => self.mark = Some(request.clone()),
+            Some(mark) if Arc::ptr_eq(mark, request) => {}
+            Some(mark) if mark.deadline.is_some() && request.deadline.is_some() => {
+                self.mark = Some(request.clone());
+            }
+            // What comes in the same breath as another is heard with it.
+            Some(_) => request.set_heard(),
+        }
+    }
+}
