@@ -334,7 +334,11 @@ impl Error for TaskCancelled {}
 /// Clones share the payload. The panic itself has already been printed by the
 /// process's panic hook, where it happened.
 #[derive(Clone)]
-pub struct Panicked {
+pub struct Panicked(Box<Panic>);
+
+// Behind a box, so that outcomes are small: most tasks do not panic.
+#[derive(Clone)]
+struct Panic {
     caught: Arc<Caught>,
     /// The cancellation because of which the future was dropped.
     cancelled: Option<TaskCancelled>,
@@ -358,35 +362,39 @@ impl Panicked {
             },
         };
         let caught = Caught { message, payload: Mutex::new(Some(payload)) };
-        Panicked { caught: Arc::new(caught), cancelled: None, as_error: OnceLock::new() }
+        let caught = Arc::new(caught);
+        Panicked(Box::new(Panic { caught, cancelled: None, as_error: OnceLock::new() }))
     }
 
     pub(crate) fn while_cancelled(self, cancelled: &Cancelled) -> Panicked {
-        Panicked { cancelled: Some(TaskCancelled::from(cancelled)), ..self }
+        let mut panic = self.0;
+        panic.cancelled = Some(TaskCancelled::from(cancelled));
+        Panicked(panic)
     }
 
     /// The cancellation, if the future panicked while it was dropped because
     /// of one.
     pub fn cancelled(&self) -> Option<&TaskCancelled> {
-        self.cancelled.as_ref()
+        self.0.cancelled.as_ref()
     }
 
     /// What was given to `panic!`.
     pub fn message(&self) -> &str {
-        &self.caught.message
+        &self.0.caught.message
     }
 
     /// The payload, to be thrown on with [`std::panic::resume_unwind`]. A
     /// second call gives the message only.
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        let payload = self.caught.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
-        payload.unwrap_or_else(|| Box::new(self.caught.message.clone()))
+        let payload = self.0.caught.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        payload.unwrap_or_else(|| Box::new(self.0.caught.message.clone()))
     }
 
     pub(crate) fn as_error(&self) -> &anyhow::Error {
-        self.as_error.get_or_init(|| {
-            let (caught, cancelled) = (self.caught.clone(), self.cancelled.clone());
-            let same = Panicked { caught, cancelled, as_error: OnceLock::new() };
+        let Panic { caught, cancelled, as_error } = &*self.0;
+        as_error.get_or_init(|| {
+            let (caught, cancelled) = (caught.clone(), cancelled.clone());
+            let same = Panicked(Box::new(Panic { caught, cancelled, as_error: OnceLock::new() }));
             Arc::new(anyhow::Error::new(same))
         })
     }
@@ -406,7 +414,7 @@ impl Drop for Caught {
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "panicked: {}", self.message())?;
-        match &self.cancelled {
+        match &self.0.cancelled {
             Some(cancelled) => {
                 write!(f, " (while it was dropped, cancelled: {})", cancelled.reason())
             }

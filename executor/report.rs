@@ -151,10 +151,13 @@ impl fmt::Display for Report {
         for cause in error.chain().skip(1) {
             write!(f, "\n  caused by: {cause}")?;
         }
-        // Whether one was captured is the environment's decision, not ours.
+        // Whether one was captured is the environment's decision, not ours. A
+        // panic's would show where it was caught; the panic hook has printed
+        // where it happened.
         let backtrace = error.backtrace();
-        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
-            write!(f, "\n  backtrace:\n{backtrace}")?;
+        let is_panic = error.downcast_ref::<Panicked>().is_some();
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured && !is_panic {
+            write!(f, "\n  backtrace:\n{}", backtrace.to_string().trim_end())?;
         }
         Ok(())
     }
