@@ -10,9 +10,9 @@ use crate::dump::Dump;
 use crate::handle::Task;
 use crate::id::TaskId;
 use crate::inbox;
-use crate::interrupt::Interrupter;
+use crate::interrupt::{self, Interrupter};
 use crate::life::Header;
-use crate::outcome::catch;
+use crate::outcome::{TaskError, catch};
 use crate::report::{Handler, Ledger, Report, ReportKind, TaskInfo, Verdict};
 use crate::run_error::{Nested, RunError};
 use crate::run_queue::RunQueue;
@@ -220,13 +220,14 @@ impl Executor {
                 return None;
             }
             let closing = state.phase.get() != Phase::Open;
-            let over = closing && stop::grace_is_over(state);
+            let insists = interrupt::is_last_stage(state);
+            let over = insists || (closing && stop::grace_is_over(state));
             let limit = state.grace_ends.get().filter(|_| closing);
             if !over && turn::wait(state, turn.next, limit) == Waited::Again {
                 continue;
             }
             let kind = if closing { ReportKind::Overran } else { ReportKind::DroppedPending };
-            let dump = (!closing).then(|| Dump::of(state));
+            let dump = (!closing && !insists).then(|| Dump::of(state));
             shutdown::drop_main(state, body, kind);
             return dump;
         }
@@ -242,6 +243,27 @@ impl Executor {
         match (stalled, outcome) {
             (Some(dump), _) => Err(RunError::Stalled(dump)),
             (None, outcome) => Ok(outcome?),
+        }
+    }
+
+    /// What became of a program whose executor has been shut down: an interrupt
+    /// that came during the shutdown is not lost either.
+    pub(crate) fn after_shut_down<T>(&self, answer: Result<T, RunError>) -> Result<T, RunError> {
+        if self.state.interrupts.get() == 0 {
+            return answer;
+        }
+        match answer {
+            Err(RunError::Failed(error)) => {
+                Err(RunError::Interrupted { main: Some(TaskError::Failed(error)) })
+            }
+            Err(RunError::Panicked(panicked)) => {
+                Err(RunError::Interrupted { main: Some(TaskError::Panicked(panicked)) })
+            }
+            Err(RunError::Cancelled(cancelled)) => {
+                Err(RunError::Interrupted { main: Some(TaskError::Cancelled(cancelled)) })
+            }
+            Ok(_) => Err(RunError::Interrupted { main: None }),
+            Err(other) => Err(other),
         }
     }
 

@@ -77,3 +77,8 @@ pub(crate) fn next_stage(state: &State) {
         }
     }
 }
+
+/// Whether the user has insisted so often that everything is to be dropped.
+pub(crate) fn is_last_stage(state: &State) -> bool {
+    state.interrupts.get() >= 3
+}

@@ -102,3 +102,10 @@ pub use shutdown::Shutdown;
 pub use signal::{CtrlC, ctrl_c};
 pub use spawn::{SpawnError, SpawnErrorKind, Spawner, current, spawn, spawn_infallible, try_spawn};
 pub use turn::{Budget, Next, Turn};
+
+/// The pages whose examples are run as tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+}

@@ -36,5 +36,5 @@ pub fn run<T>(main: impl Future<Output = anyhow::Result<T>>) -> Result<T, RunErr
     let _listening = crate::signal::ctrl_c(&executor.interrupter()).ok();
     let answer = executor.block_on(main);
     executor.shut_down();
-    answer
+    executor.after_shut_down(answer)
 }

@@ -15,6 +15,7 @@
 use crate::clock::Instant;
 use crate::current;
 use crate::inbox::Errand;
+use crate::interrupt;
 use crate::life::{Hearing, Life};
 use crate::outcome::{Origin, catch};
 use crate::report::{Report, ReportKind};
@@ -46,14 +47,12 @@ pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
     }
     let mut shutdown = Shutdown { found: state.live(), ..Shutdown::default() };
     stop::begin(state, None);
-    let mut stood_still_at = (Instant::ZERO, 0);
+    let mut patience = Patience { clock_read: state.now(), batches: 0 };
     loop {
         let turn = turn::turn(state, Budget::Batch, None);
         let all_done = state.live() == 0 && turn.next != Next::Ready;
-        let (moment, batches) = stood_still_at;
-        stood_still_at =
-            if moment == state.latest() { (moment, batches + 1) } else { (state.latest(), 0) };
-        if all_done || stop::grace_is_over(state) || stood_still_at.1 >= MOST_BATCHES {
+        let over = stop::grace_is_over(state) || interrupt::is_last_stage(state);
+        if all_done || over || patience.is_at_its_end(state) {
             break;
         }
         if turn::wait(state, turn.next, state.grace_ends.get()) == Waited::Stuck {
@@ -63,6 +62,22 @@ pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
     last_rites(state, ReportKind::Overran, &mut shutdown);
     state.phase.set(Phase::Closed);
     shutdown
+}
+
+/// On a clock that stands still no grace is ever over. So a shutdown counts the
+/// batches, too, that it takes while its clock does not move.
+struct Patience {
+    clock_read: Instant,
+    batches: usize,
+}
+
+impl Patience {
+    fn is_at_its_end(&mut self, state: &State) -> bool {
+        let now = state.now();
+        let batches = if now == self.clock_read { self.batches + 1 } else { 0 };
+        *self = Patience { clock_read: now, batches };
+        batches >= MOST_BATCHES
+    }
 }
 
 /// Drops the executor's tasks, and tells the handler what there is to tell.
