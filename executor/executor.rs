@@ -220,14 +220,19 @@ impl Executor {
                 return None;
             }
             let closing = state.phase.get() != Phase::Open;
-            let insists = interrupt::is_last_stage(state);
-            let over = insists || (closing && stop::grace_is_over(state));
-            let limit = state.grace_ends.get().filter(|_| closing);
+            let interrupted = state.interrupts.get() > 0;
+            let limit = state.grace_ends.get().filter(|_| closing || interrupted);
+            let over =
+                interrupt::is_last_stage(state) || limit.is_some_and(|end| state.now() >= end);
             if !over && turn::wait(state, turn.next, limit) == Waited::Again {
                 continue;
             }
+            if interrupted && !closing && !interrupt::is_last_stage(state) {
+                interrupt::next_stage(state); // the grace of this one is over
+                continue;
+            }
             let kind = if closing { ReportKind::Overran } else { ReportKind::DroppedPending };
-            let dump = (!closing && !insists).then(|| Dump::of(state));
+            let dump = (!closing && !interrupted).then(|| Dump::of(state));
             shutdown::drop_main(state, body, kind);
             return dump;
         }

@@ -9,7 +9,7 @@
 
 use crate::inbox::{Address, Errand};
 use crate::outcome::{Origin, Request};
-use crate::state::{State, request};
+use crate::state::{Phase, State, request};
 use crate::stop;
 use std::fmt;
 use std::sync::Arc;
@@ -59,10 +59,14 @@ impl fmt::Debug for Interrupter {
     }
 }
 
-/// An interrupt that the handler let through.
+/// An interrupt that the handler let through; or the grace of the one before
+/// is over.
 pub(crate) fn next_stage(state: &State) {
     let count = state.interrupts.get().saturating_add(1);
     state.interrupts.set(count);
+    if state.phase.get() == Phase::Open {
+        stop::begin_grace(state);
+    }
     let main = state.main.get().and_then(|id| state.task(id));
     match (count, main) {
         (1, Some(main)) => {

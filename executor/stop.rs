@@ -18,7 +18,7 @@ pub(crate) fn begin(state: &State, because: Option<Report>) {
         return;
     }
     state.phase.set(Phase::Closing);
-    state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
+    begin_grace(state);
     state.cancelled_up_to.set(state.latest_serial());
     cancel_all(state, request("the executor is shut down", Origin::ShutDown));
 }
@@ -44,6 +44,11 @@ pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
             state.ask_to_cancel(header, request.clone());
         }
     }
+}
+
+/// From now on the grace counts.
+pub(crate) fn begin_grace(state: &State) {
+    state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
 }
 
 /// Whether the grace of the shutdown is over.

@@ -327,10 +327,10 @@ pub(crate) fn wait(state: &State, next: Next, limit: Option<Instant>) -> Waited 
     match catch(|| state.clock.until(deadline)).unwrap_or(None) {
         Some(Duration::ZERO) => {}
         Some(duration) => state.address.park(Some(duration)),
-        // The clock stands still. A shutdown does not wait for that.
-        None if state.settings.closed_world || state.phase.get() != Phase::Open => {
-            return Waited::Stuck;
-        }
+        // The clock stands still. Whoever has a limit does not wait for that,
+        // nor does a shutdown.
+        None if state.settings.closed_world || limit.is_some() => return Waited::Stuck,
+        None if state.phase.get() != Phase::Open => return Waited::Stuck,
         None => state.address.park(None),
     }
     Waited::Again
