@@ -22,6 +22,6 @@ pub use interval::{Interval, MissedTicks, ZeroInterval, interval, interval_at};
 pub use scope::scope;
 pub use shield::shield;
 pub use sleep::{Sleep, sleep, sleep_until};
-pub use timeout::{Elapsed, timeout, timeout_at};
+pub use timeout::{Elapsed, TimeoutHandle, timeout, timeout_at, timeout_by};
 pub use wait::{AsCompleted, WaitFor, as_completed, wait, wait_timeout};
 pub use yield_now::{YieldNow, yield_now};

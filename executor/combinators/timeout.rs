@@ -11,11 +11,13 @@ use crate::cancelling::{Here, Standing};
 use crate::clock::Instant;
 use crate::outcome::{Origin, Request};
 use crate::scopes::{Delivery, Kind};
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Waits for `f`, but not longer than `limit`.
@@ -79,6 +81,105 @@ pub fn timeout_at<F: Future>(
     Wrapped::new(f, Deadline::new(Due::At(deadline)))
 }
 
+/// Waits for `f`, but not beyond the deadline of `handle`, which can be moved
+/// meanwhile. Otherwise as [`timeout`].
+///
+/// # Errors
+///
+/// [`Elapsed`], when the deadline came first.
+///
+/// # Examples
+///
+/// ```
+/// use hearken::{Executor, ManualClock, TimeoutHandle};
+/// use std::time::Duration;
+///
+/// let executor = Executor::builder().clock(ManualClock::auto()).build();
+/// executor.block_on(async {
+///     let handle = TimeoutHandle::new(Some(hearken::now() + Duration::from_secs(1)));
+///     let talk = async {
+///         hearken::sleep(Duration::from_millis(900)).await;
+///         handle.reschedule(Some(hearken::now() + Duration::from_secs(1))); // still there
+///         hearken::sleep(Duration::from_millis(900)).await;
+///     };
+///     assert!(hearken::timeout_by(&handle, talk).await.is_ok());
+///     assert!(!handle.expired());
+///     Ok(())
+/// })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn timeout_by<F: Future>(
+    handle: &TimeoutHandle,
+    f: F,
+) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
+    let due = Due::At(handle.deadline().unwrap_or(Instant::NEVER));
+    Wrapped::new(f, Deadline { handle: Some(handle.clone()), ..Deadline::new(due) })
+}
+
+/// A deadline that can be moved: [`timeout_by`]. Clones are the same deadline.
+///
+/// The words elsewhere: what `asyncio.timeout` gives to `async with`.
+#[derive(Clone, Default)]
+pub struct TimeoutHandle {
+    movable: Rc<Movable>,
+}
+
+#[derive(Default)]
+struct Movable {
+    deadline: Cell<Option<Instant>>,
+    moved: Cell<bool>,
+    expired: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl TimeoutHandle {
+    /// A deadline; none is one that never passes.
+    pub fn new(deadline: Option<Instant>) -> TimeoutHandle {
+        let handle = TimeoutHandle::default();
+        handle.movable.deadline.set(deadline);
+        handle
+    }
+
+    /// When it passes.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.movable.deadline.get()
+    }
+
+    /// Moves it; to a moment in the past, and it passes at once; to none, and
+    /// it never does. After it has passed this has no effect.
+    pub fn reschedule(&self, deadline: Option<Instant>) {
+        if self.expired() {
+            return;
+        }
+        self.movable.deadline.set(deadline);
+        self.movable.moved.set(true);
+        if let Some(waker) = self.movable.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it has passed while somebody waited, whatever he made of it.
+    pub fn expired(&self) -> bool {
+        self.movable.expired.get()
+    }
+
+    /// The waiting future is pending. Answers the new deadline, if it moved.
+    fn moved(&self, cx: &Context<'_>) -> Option<Instant> {
+        drop(self.movable.waker.replace(Some(cx.waker().clone())));
+        let moved = self.movable.moved.take();
+        moved.then(|| self.deadline().unwrap_or(Instant::NEVER))
+    }
+}
+
+impl fmt::Debug for TimeoutHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutHandle")
+            .field("deadline", &self.deadline())
+            .field("expired", &self.expired())
+            .finish()
+    }
+}
+
 /// The deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
@@ -95,6 +196,8 @@ impl std::error::Error for Elapsed {}
 struct Deadline {
     standing: Standing,
     due: Due,
+    /// Who may move it.
+    handle: Option<TimeoutHandle>,
     /// It has passed: what those inside are told.
     passed: Option<Arc<Request>>,
 }
@@ -109,7 +212,7 @@ enum Due {
 
 impl Deadline {
     fn new(due: Due) -> Deadline {
-        Deadline { standing: Standing::default(), due, passed: None }
+        Deadline { standing: Standing::default(), due, handle: None, passed: None }
     }
 }
 
@@ -135,10 +238,17 @@ impl<F: Future> Around<F> for Deadline {
             let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
             return Poll::Ready(if passed_on { Err(Elapsed) } else { Ok(output) });
         }
+        let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
+        if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
+            self.due = Due::At(deadline);
+        }
         let over = match &here {
             None => self.due.poll(cx).is_ready(), // nobody to tell, outside a task
             Some(here) => is_over(here, &mut self.due, &mut self.passed, cx),
         };
+        if let Some(handle) = self.handle.as_ref().filter(|_| over || self.passed.is_some()) {
+            handle.movable.expired.set(true);
+        }
         if !over {
             return Poll::Pending;
         }
