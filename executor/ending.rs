@@ -11,10 +11,10 @@
 //!   until it leaves by a door, and each door counts it once.
 //! - **Only the loop calls the handler.** A report that is made here is queued.
 
-use crate::life::{Awaiter, Ending, Header, Hearing, Held};
-use crate::outcome::catch;
+use crate::life::{Awaiter, Ending, Header, Hearing, Held, Life};
+use crate::outcome::{Origin, catch};
 use crate::report::{Ledger, Report, ReportKind};
-use crate::state::{AnyTask, Counts, Phase, State, TaskRc, add_one};
+use crate::state::{AnyTask, Counts, Phase, State, TaskRc, add_one, request};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::Waker;
@@ -47,6 +47,38 @@ impl State {
             task.as_ref().discard();
         }
         self.wake_waiters(header);
+    }
+
+    /// Drops every live task where it stands, the youngest first. `main` is the
+    /// future of the main whose stub is in the table.
+    pub(crate) fn drop_all(&self, main: Option<Pin<&dyn AnyTask>>, kind: ReportKind) {
+        for (task, _) in self.youngest_first() {
+            // Not one that ended by what the drop of a younger one did.
+            if !task.header().is_finished() {
+                let id = task.header().id;
+                let body = main.filter(|main| main.header().id == id).unwrap_or(task.as_ref());
+                self.drop_unfinished(&task, body, kind);
+            }
+        }
+    }
+
+    /// Drops a task where it stands, without asking its scopes.
+    pub(crate) fn drop_unfinished(&self, task: &TaskRc, body: Pin<&dyn AnyTask>, kind: ReportKind) {
+        let header = task.header();
+        let message = match kind {
+            ReportKind::Overran => "a task did not finish within the grace, and was dropped",
+            _ => "a task was dropped unfinished",
+        };
+        self.report(Report::make(kind, message).about(self.info(header)));
+        add_one(&self.counts.dropped);
+        header.rare(|rare| {
+            rare.request.get_or_insert_with(|| request("dropped unfinished", Origin::ShutDown));
+        });
+        header.life.set(Life::Dropping);
+        let running = self.running.replace(Some(header.id));
+        body.cancel();
+        self.running.set(running);
+        self.ended(task, body);
     }
 
     fn count_cancelled(&self, task: Pin<&dyn AnyTask>) {

@@ -5,12 +5,12 @@
 //! from a loop of its own, or by `block_on`), and lets it go.
 
 use crate::clock::{Clock, Instant, SystemClock};
-use crate::current::state_for;
+use crate::current::{self, state_for};
 use crate::dump::Dump;
 use crate::handle::Task;
 use crate::id::TaskId;
 use crate::inbox;
-use crate::interrupt::{self, Interrupter};
+use crate::interrupt::Interrupter;
 use crate::life::Header;
 use crate::outcome::{TaskError, catch};
 use crate::report::{Handler, Ledger, Report, ReportKind, TaskInfo, Verdict};
@@ -185,6 +185,21 @@ impl Executor {
         &self,
         main: impl Future<Output = anyhow::Result<T>>,
     ) -> Result<T, RunError> {
+        let answer = self.run_main(main);
+        if !self.state.in_turn.get() {
+            // The interrupts were for this main; the next one begins anew.
+            self.state.interrupts.set(0);
+        }
+        answer
+    }
+
+    /// `block_on` for those who go on to shut down: there the next interrupt is
+    /// not the first.
+    #[track_caller]
+    pub(crate) fn run_main<T>(
+        &self,
+        main: impl Future<Output = anyhow::Result<T>>,
+    ) -> Result<T, RunError> {
         let state = &self.state;
         if state.in_turn.get() {
             return Err(RunError::Nested(nested("block_on", state)));
@@ -219,22 +234,19 @@ impl Executor {
             if main.is_finished() {
                 return None;
             }
-            let closing = state.phase.get() != Phase::Open;
-            let interrupted = state.interrupts.get() > 0;
-            let limit = state.grace_ends.get().filter(|_| closing || interrupted);
-            let over =
-                interrupt::is_last_stage(state) || limit.is_some_and(|end| state.now() >= end);
-            if !over && turn::wait(state, turn.next, limit) == Waited::Again {
+            if turn::wait(state, turn.next) == Waited::Again {
                 continue;
             }
-            if interrupted && !closing && !interrupt::is_last_stage(state) {
-                interrupt::next_stage(state); // the grace of this one is over
+            if stop::is_going_on(state) {
+                stop::end_grace(state); // and the next turn sees to it
                 continue;
             }
-            let kind = if closing { ReportKind::Overran } else { ReportKind::DroppedPending };
-            let dump = (!closing && !interrupted).then(|| Dump::of(state));
-            shutdown::drop_main(state, body, kind);
-            return dump;
+            let dump = Dump::of(state);
+            let entered = current::enter(state);
+            let stub = state.task(main.id).expect("a main that has not ended is in the table");
+            state.drop_unfinished(&stub, body, ReportKind::DroppedPending);
+            drop(entered);
+            return Some(dump);
         }
     }
 
@@ -350,8 +362,9 @@ fn set_handler(state: &State, handler: Box<dyn Handler>) {
 /// Says inside of what `function` was called.
 #[track_caller]
 pub(crate) fn nested(function: &'static str, state: &State) -> Nested {
-    let running = state.running.get().and_then(|id: TaskId| state.task(id));
-    let outer = running.map_or(Location::caller(), |task| task.header().location);
+    let outer = state.main.get().or(state.running.get());
+    let outer = outer.and_then(|id: TaskId| state.task(id));
+    let outer = outer.map_or(Location::caller(), |task| task.header().location);
     Nested { function, outer }
 }
 
@@ -359,7 +372,7 @@ impl Drop for Executor {
     fn drop(&mut self) {
         let state = &self.state;
         if state.phase.get() != Phase::Closed {
-            shutdown::last_rites(state, ReportKind::DroppedPending, &mut Shutdown::default());
+            shutdown::last_rites(state, ReportKind::DroppedPending);
         }
         shutdown::leave(state);
     }

@@ -34,7 +34,7 @@ pub fn run<T>(main: impl Future<Output = anyhow::Result<T>>) -> Result<T, RunErr
     #[cfg(all(feature = "signal", unix))]
     // Without a pipe or a thread the program can still run.
     let _listening = crate::signal::ctrl_c(&executor.interrupter()).ok();
-    let answer = executor.block_on(main);
+    let answer = executor.run_main(main);
     executor.shut_down();
     executor.after_shut_down(answer)
 }

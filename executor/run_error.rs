@@ -45,7 +45,8 @@ pub struct Nested {
 }
 
 impl Nested {
-    /// Where the program that runs already was started, or the task that is
+    /// Where the program that runs already was started: where `run` or
+    /// `block_on` was called; or, in a host's loop, where the task that is
     /// running was spawned.
     pub fn outer(&self) -> &'static Location<'static> {
         self.outer
@@ -56,7 +57,7 @@ impl fmt::Display for Nested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} was called inside a task that runs already, spawned at {}",
+            "{} was called inside a program that runs already, from {}",
             self.function, self.outer
         )
     }

@@ -15,14 +15,12 @@
 use crate::clock::Instant;
 use crate::current;
 use crate::inbox::Errand;
-use crate::interrupt;
-use crate::life::{Hearing, Life};
-use crate::outcome::{Origin, catch};
+use crate::life::Hearing;
+use crate::outcome::catch;
 use crate::report::{Report, ReportKind};
-use crate::state::{AnyTask, Phase, State, TaskRc, request};
+use crate::state::{Phase, State};
 use crate::stop;
 use crate::turn::{self, Budget, Next, Waited};
-use std::pin::Pin;
 use std::rc::Rc;
 
 /// What a shutdown found.
@@ -42,25 +40,26 @@ pub(crate) const MOST_BATCHES: usize = 1_000_000;
 
 /// Shuts the executor down, from outside of a turn.
 pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
+    assert!(!state.in_turn.get(), "shut_down was called inside a turn of the same executor");
     if matches!(state.phase.get(), Phase::Closed | Phase::Gone) {
         return Shutdown::default();
     }
+    let dropped_before = state.counts.dropped.get();
     let mut shutdown = Shutdown { found: state.live(), ..Shutdown::default() };
     stop::begin(state, None);
     let mut patience = Patience { clock_read: state.now(), batches: 0 };
     loop {
         let turn = turn::turn(state, Budget::Batch, None);
         let all_done = state.live() == 0 && turn.next != Next::Ready;
-        let over = stop::grace_is_over(state) || interrupt::is_last_stage(state);
-        if all_done || over || patience.is_at_its_end(state) {
+        if all_done || patience.is_at_its_end(state) {
             break;
         }
-        if turn::wait(state, turn.next, state.grace_ends.get()) == Waited::Stuck {
+        if turn::wait(state, turn.next) == Waited::Stuck {
             break;
         }
     }
-    last_rites(state, ReportKind::Overran, &mut shutdown);
-    state.phase.set(Phase::Closed);
+    shutdown.still_held = last_rites(state, ReportKind::Overran);
+    shutdown.dropped = (state.counts.dropped.get() - dropped_before) as usize;
     shutdown
 }
 
@@ -81,23 +80,26 @@ impl Patience {
 }
 
 /// Drops the executor's tasks, and tells the handler what there is to tell.
-pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind, shutdown: &mut Shutdown) {
+/// Answers how many failures were still held.
+pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     let entered = current::enter(state);
     // What is spawned from here on, by destructors say, is refused.
     state.phase.set(Phase::Closed);
     refuse_errands(state);
-    shutdown.dropped += drop_all(state, kind);
+    state.drop_all(None, kind);
+    let mut still_held = 0;
     // A callback may drop handles, and a handler may do anything; what they
     // cause is delivered too, but they do not go on for ever.
     for _ in 0..100 {
         while turn::run_callback(state) {}
         turn::deliver_reports(state);
-        shutdown.still_held += report_held(state);
+        still_held += report_held(state);
         if state.callbacks.borrow().is_empty() && !state.has_reports() {
             break;
         }
     }
     drop(entered);
+    still_held
 }
 
 /// Spawns from other threads that came too late.
@@ -123,46 +125,6 @@ fn refuse_errands(state: &State) {
             state.report(report.with_panic(panicked));
         }
     }
-}
-
-/// Drops every live task where it stands, the youngest first.
-fn drop_all(state: &State, kind: ReportKind) -> usize {
-    let mut dropped = 0;
-    for (task, _) in state.youngest_first() {
-        // Not one that ended by what the drop of a younger one did.
-        if !task.header().is_finished() {
-            drop_task(state, &task, task.as_ref(), kind);
-            dropped += 1;
-        }
-    }
-    dropped
-}
-
-/// Drops the main where it stands.
-pub(crate) fn drop_main(state: &Rc<State>, body: Pin<&dyn AnyTask>, kind: ReportKind) {
-    let entered = current::enter(state);
-    let stub = state.task(body.header().id).expect("a main that has not ended is in the table");
-    drop_task(state, &stub, body, kind);
-    drop(entered);
-}
-
-fn drop_task(state: &State, task: &TaskRc, body: Pin<&dyn AnyTask>, kind: ReportKind) {
-    let header = task.header();
-    let message = match kind {
-        ReportKind::Overran => {
-            "a task did not finish within the grace of the shutdown, and was dropped"
-        }
-        _ => "a task was dropped unfinished",
-    };
-    state.report(Report::make(kind, message).about(state.info(header)));
-    header.rare(|rare| {
-        rare.request.get_or_insert_with(|| request("the executor is gone", Origin::ShutDown));
-    });
-    header.life.set(Life::Dropping);
-    state.running.set(Some(header.id));
-    body.cancel();
-    state.running.set(None);
-    state.ended(task, body);
 }
 
 /// Tells the handler of failures that somebody holds and has not asked for.

@@ -179,6 +179,8 @@ pub(crate) struct Counts {
     pub(crate) ignored: Cell<u64>,
     pub(crate) held: Cell<u64>,
     pub(crate) refused: Cell<u64>,
+    /// Of the cancelled, those that were dropped unfinished. Not in the ledger.
+    pub(crate) dropped: Cell<u64>,
 }
 
 pub(crate) fn add_one(count: &Cell<u64>) {

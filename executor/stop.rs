@@ -3,8 +3,10 @@
 //! This is the first half of a shutdown, the half that may begin in the middle
 //! of a turn: because a handler said so, a task asked for it, or the program
 //! was interrupted. It drops nothing, and runs no foreign code; it only asks.
-//! The second half, which ends the executor, is `shutdown.rs`.
+//! That the grace is over is seen to by each turn (`turn.rs`); the end of the
+//! executor is `shutdown.rs`.
 
+use crate::clock::Instant;
 use crate::outcome::{Origin, Request};
 use crate::report::Report;
 use crate::state::{Phase, State, request};
@@ -51,7 +53,17 @@ pub(crate) fn begin_grace(state: &State) {
     state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
 }
 
-/// Whether the grace of the shutdown is over.
-pub(crate) fn grace_is_over(state: &State) -> bool {
-    state.grace_ends.get().is_some_and(|end| state.now() >= end)
+/// Whether somebody has asked everybody, or the main, to stop.
+pub(crate) fn is_going_on(state: &State) -> bool {
+    state.phase.get() == Phase::Closing || state.interrupts.get() > 0
+}
+
+/// When those who were asked have had their time.
+pub(crate) fn grace_ends(state: &State) -> Option<Instant> {
+    state.grace_ends.get().filter(|_| is_going_on(state))
+}
+
+/// Nobody waits for a clock that stands still: the grace is over.
+pub(crate) fn end_grace(state: &State) {
+    state.grace_ends.set(Some(Instant::ZERO));
 }

@@ -89,8 +89,8 @@ pub(crate) fn turn(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyT
     let jumped = fire_timers(state);
     let polled = poll_batch(state, budget, main);
     deliver_reports(state);
-    if state.phase.get() == Phase::Closing {
-        stop::cancel_newcomers(state, latest_before);
+    if stop::is_going_on(state) {
+        see_to_stopping(state, main, latest_before);
     }
     drop(entered);
     Turn { polled, next: say_when(state), jumped }
@@ -122,7 +122,7 @@ fn take_in_wakes(state: &State) {
 /// Wakes those whose deadline has come. The clock is read once, and only if
 /// there is a timer.
 fn fire_timers(state: &State) -> Option<Duration> {
-    let deadline = state.wheel.borrow_mut().next_deadline()?;
+    let deadline = next_moment(state)?;
     let mut jumped = None;
     if deadline > state.now() {
         let idle = state.queue.borrow().is_empty() && !state.has_reports();
@@ -136,6 +136,12 @@ fn fire_timers(state: &State) -> Option<Duration> {
         state.due.set(due);
     }
     jumped
+}
+
+/// When there will be something to do by itself.
+fn next_moment(state: &State) -> Option<Instant> {
+    let timer = state.wheel.borrow_mut().next_deadline();
+    timer.into_iter().chain(stop::grace_ends(state)).min()
 }
 
 /// Runs what is ready now, as far as the budget goes. Answers how many.
@@ -277,6 +283,30 @@ pub(crate) fn drop_handler(state: &State, handler: Box<dyn Handler>) {
     }
 }
 
+// ---- Stopping -------------------------------------------------------------------
+
+/// Somebody has asked everybody to stop: takes that to its next stage when the
+/// grace is over, and to its end when the user has insisted often enough.
+fn see_to_stopping(state: &State, main: Option<Pin<&dyn AnyTask>>, latest_before: u64) {
+    let closing = state.phase.get() == Phase::Closing;
+    if closing {
+        stop::cancel_newcomers(state, latest_before);
+    }
+    let over = stop::grace_ends(state).is_some_and(|end| state.now() >= end);
+    if over && closing {
+        state.drop_all(main, ReportKind::Overran);
+    } else if over {
+        interrupt::next_stage(state);
+    }
+    if interrupt::is_last_stage(state) {
+        state.drop_all(main, ReportKind::DroppedPending);
+    }
+    // In a host's loop an interrupt is done with when nobody is left.
+    if !closing && main.is_none() && state.live() == 0 {
+        state.interrupts.set(0);
+    }
+}
+
 // ---- When to come back -----------------------------------------------------------
 
 fn say_when(state: &State) -> Next {
@@ -285,8 +315,8 @@ fn say_when(state: &State) -> Next {
         return Next::Ready;
     }
     state.shrink();
-    if let Some(deadline) = state.wheel.borrow_mut().next_deadline() {
-        return Next::At(deadline);
+    if let Some(moment) = next_moment(state) {
+        return Next::At(moment);
     }
     match state.live() {
         0 => Next::Empty,
@@ -304,33 +334,22 @@ pub(crate) enum Waited {
     Stuck,
 }
 
-/// Puts the thread to sleep until there is something to do, or the clock reads
-/// `limit`.
-pub(crate) fn wait(state: &State, next: Next, limit: Option<Instant>) -> Waited {
-    let timer = match next {
+/// Puts the thread to sleep until there is something to do.
+pub(crate) fn wait(state: &State, next: Next) -> Waited {
+    let deadline = match next {
         Next::Ready => return Waited::Again,
-        Next::At(deadline) => Some(deadline),
-        Next::Waiting | Next::Empty => None,
-    };
-    let deadline = timer.into_iter().chain(limit).min();
-    let Some(deadline) = deadline else {
-        if state.settings.closed_world {
-            return Waited::Stuck;
+        Next::At(deadline) => deadline,
+        Next::Waiting | Next::Empty if state.settings.closed_world => return Waited::Stuck,
+        Next::Waiting | Next::Empty => {
+            state.address.park(None);
+            return Waited::Again;
         }
-        state.address.park(None);
-        return Waited::Again;
     };
-    // To a timer a clock jumps in the turn; to the limit it jumps here.
-    if timer != Some(deadline) && state.jump_to(deadline).is_some() {
-        return Waited::Again;
-    }
     match catch(|| state.clock.until(deadline)).unwrap_or(None) {
         Some(Duration::ZERO) => {}
         Some(duration) => state.address.park(Some(duration)),
-        // The clock stands still. Whoever has a limit does not wait for that,
-        // nor does a shutdown.
-        None if state.settings.closed_world || limit.is_some() => return Waited::Stuck,
-        None if state.phase.get() != Phase::Open => return Waited::Stuck,
+        // The clock stands still. Whoever stops does not wait for that.
+        None if state.settings.closed_world || stop::is_going_on(state) => return Waited::Stuck,
         None => state.address.park(None),
     }
     Waited::Again
