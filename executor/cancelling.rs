@@ -16,7 +16,7 @@
 
 use crate::current;
 use crate::id::TaskId;
-use crate::life::{Header, Life, Wish};
+use crate::life::{Ending, Header, Life, Wish};
 use crate::outcome::{Cancelled, Origin, Request};
 use crate::scopes::{Delivery, Kind, Left, NodeKey};
 use crate::state::{State, request};
@@ -135,6 +135,11 @@ impl State {
         self.with_running(|header| header.life.get() == Life::PollingAsked).unwrap_or(false)
     }
 
+    /// Whether a token was made for the running task.
+    pub(crate) fn is_mine(&self, token: &Cancelled) -> bool {
+        self.running.get().is_some_and(|id| token.is_for(id, self.identity))
+    }
+
     pub(crate) fn with_running<R>(&self, work: impl FnOnce(&Header) -> R) -> Option<R> {
         let task = self.running.get().and_then(|id| self.task(id))?;
         Some(work(task.header()))
@@ -151,11 +156,11 @@ impl State {
 }
 
 /// The cancellation of a task by the request in its header.
-pub(crate) fn fulfil(header: &Header) -> Cancelled {
+pub(crate) fn fulfil(home: &State, header: &Header) -> Cancelled {
     let wish = header.rare(|rare| rare.request.take());
     debug_assert!(wish.is_some(), "a task that is being cancelled has a request");
     let wish = wish.unwrap_or_else(|| request("requested", Origin::Requested));
-    Cancelled::new(wish, header.id)
+    Cancelled::new(wish, header.id, home.identity)
 }
 
 // ---- A future in the tree of scopes ---------------------------------------------
@@ -219,10 +224,23 @@ impl Standing {
         Some(left)
     }
 
-    /// The await is through: what it waited for has ended, as cancelled or not.
-    pub(crate) fn through(&mut self, cancelled: bool) -> Through {
+    /// The await is through: what it waited for has ended, in this way.
+    pub(crate) fn through(&mut self, ending: Option<Ending>) -> Through {
         let Some((home, key)) = &self.place else { return Through::Go };
         let (home, key) = (home.clone(), *key);
+        let cancelled = ending == Some(Ending::Cancelled);
+        // Told of a request when it had ended already: a value is still good;
+        // a failure is left for whoever hears of it.
+        if let Some(told) = (Here { home: &home, key }).heard() {
+            let request = told.request().clone();
+            drop(self.leave());
+            if ending == Some(Ending::Succeeded) {
+                home.put_back(&request);
+                return Through::Go;
+            }
+            home.raise(&request);
+            return Through::Stay;
+        }
         let passed_on = home.scopes.borrow().passed_on(key);
         let Some(request) = passed_on else {
             let left = self.leave();
@@ -278,7 +296,7 @@ impl Here<'_> {
             if was == Some(true) {
                 header.life.set(header.life.get().unasked());
             }
-            Cancelled::new(request.clone(), header.id)
+            Cancelled::new(request.clone(), header.id, self.home.identity)
         })
     }
 

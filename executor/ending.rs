@@ -13,19 +13,17 @@
 
 use crate::life::{Awaiter, Ending, Header, Hearing, Held, Life};
 use crate::outcome::{Origin, catch};
-use crate::report::{Ledger, Report, ReportKind};
+use crate::report::{Effect, Ledger, Report, ReportKind};
 use crate::state::{AnyTask, Counts, Phase, State, TaskRc, add_one, request};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::Waker;
 
 impl State {
-    /// A report has been delivered: if it was a task's failure, that is settled.
-    pub(crate) fn delivered(&self, kind: ReportKind) {
-        if matches!(kind, ReportKind::NeverRetrieved | ReportKind::FailedDuringShutdown) {
-            self.counts.held.set(self.counts.held.get() - 1);
-            add_one(&self.counts.reported);
-        }
+    /// A task's failure has been reported.
+    pub(crate) fn settled(&self) {
+        self.counts.held.set(self.counts.held.get() - 1);
+        add_one(&self.counts.reported);
     }
 
     /// What is to be done when a task's life has ended: count it, strike it off
@@ -199,10 +197,23 @@ impl State {
             }
         };
         let report = Report::make(kind, message).about(self.info(task.header()));
+        let report = report.with_effect(Effect::Settles);
         self.report(match task.take_failure() {
             Some(error) => report.with_error(error),
             None => report,
         });
+    }
+
+    /// Whoever waited for a main is given something else: the handler hears of
+    /// its failure.
+    pub(crate) fn report_main(&self, header: &Header, error: anyhow::Error) {
+        if header.leave(Hearing::Leaving).is_some() {
+            drop(self.strike_held(header));
+            let message = "failure of the main was never retrieved";
+            let report = Report::make(ReportKind::NeverRetrieved, message);
+            let report = report.about(self.info(header)).with_error(error);
+            self.report(report.with_effect(Effect::Settles));
+        }
     }
 
     /// Somebody was given the failure.

@@ -220,9 +220,8 @@ impl Executor {
         state.main.set(Some(stub.header.id));
         let stalled = self.drive(&stub.header, body);
         state.main.set(None);
-        state.retrieved(&stub.header);
         let outcome = body.take_outcome().expect("the main has ended");
-        self.answer(outcome, stalled)
+        self.answer(&stub.header, outcome, stalled)
     }
 
     /// Takes turns until the main has ended. Answers what all were waiting for
@@ -250,17 +249,31 @@ impl Executor {
         }
     }
 
-    fn answer<T>(&self, outcome: Outcome<T>, stalled: Option<Dump>) -> Result<T, RunError> {
-        if self.state.interrupts.get() > 0 {
+    fn answer<T>(
+        &self,
+        main: &Header,
+        outcome: Outcome<T>,
+        stalled: Option<Dump>,
+    ) -> Result<T, RunError> {
+        let state = &self.state;
+        if state.interrupts.get() > 0 {
+            state.retrieved(main);
             return Err(RunError::Interrupted { main: outcome.err() });
         }
-        if let Some(report) = self.state.stop.take() {
-            return Err(RunError::ShutDown(report));
+        let instead = match (state.stop.take(), stalled) {
+            (Some(report), _) => RunError::ShutDown(report),
+            (None, Some(dump)) => RunError::Stalled(dump),
+            (None, None) => {
+                state.retrieved(main);
+                return Ok(outcome?);
+            }
+        };
+        // The caller is given something else than how the main ended.
+        if let Err(error @ (TaskError::Failed(_) | TaskError::Panicked(_))) = outcome {
+            state.report_main(main, error.into());
+            self.turn(Budget::Polls(0));
         }
-        match (stalled, outcome) {
-            (Some(dump), _) => Err(RunError::Stalled(dump)),
-            (None, outcome) => Ok(outcome?),
-        }
+        Err(instead)
     }
 
     /// What became of a program whose executor has been shut down: an interrupt
@@ -316,7 +329,7 @@ impl Executor {
     /// [`block_on`](Executor::block_on) returns [`RunError::ShutDown`] when the
     /// main has ended. A host goes on turning until there is no task left.
     pub fn request_shut_down(&self, reason: impl Into<Cow<'static, str>>) {
-        stop::begin(&self.state, Some(Report::make(ReportKind::Library, reason)));
+        request_shut_down_of(&self.state, reason.into());
     }
 
     // ---- Reports -------------------------------------------------------------------
@@ -352,10 +365,14 @@ impl Executor {
     }
 }
 
+fn request_shut_down_of(state: &State, reason: Cow<'static, str>) {
+    let _first_one_counts = stop::begin(state, Some(Report::make(ReportKind::Library, reason)));
+}
+
 fn set_handler(state: &State, handler: Box<dyn Handler>) {
     state.hears_cancellations.set(true);
     if let Some(old) = state.handler.replace(Some(handler)) {
-        turn::drop_handler(state, old);
+        turn::drop_quietly(state, "a handler panicked while it was dropped", old);
     }
 }
 
@@ -371,9 +388,7 @@ pub(crate) fn nested(function: &'static str, state: &State) -> Nested {
 impl Drop for Executor {
     fn drop(&mut self) {
         let state = &self.state;
-        if state.phase.get() != Phase::Closed {
-            shutdown::last_rites(state, ReportKind::DroppedPending);
-        }
+        shutdown::last_rites(state, ReportKind::DroppedPending);
         shutdown::leave(state);
     }
 }
@@ -440,8 +455,7 @@ pub fn report(report: Report) {
 ///
 /// If called outside a turn.
 pub fn request_shut_down(reason: impl Into<Cow<'static, str>>) {
-    let state = state_for("request_shut_down");
-    stop::begin(&state, Some(Report::make(ReportKind::Library, reason)));
+    request_shut_down_of(&state_for("request_shut_down"), reason.into());
 }
 
 // ---- The builder ------------------------------------------------------------------

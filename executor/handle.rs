@@ -220,7 +220,7 @@ impl<T> Task<T> {
     }
 
     /// Whether it is this very task that is being polled at this moment.
-    fn is_the_running_task(&self) -> bool {
+    pub(crate) fn is_the_running_task(&self) -> bool {
         let home = Rc::as_ptr(self.home());
         current::with(|state| {
             state.is_some_and(|state| {
@@ -367,7 +367,7 @@ impl<T> Future for Task<T> {
 impl<T> Task<T> {
     /// The await of a task that has finished.
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
-        match self.standing.through(self.is_cancelled()) {
+        match self.standing.through(self.ending()) {
             Through::Go => {}
             Through::Stay => return Poll::Pending,
         }

@@ -66,10 +66,12 @@ impl TaskError {
     }
 
     /// Sorts what a body returned: its own cancellation, or a failure.
-    pub(crate) fn from_body(error: anyhow::Error, task: TaskId) -> TaskError {
+    pub(crate) fn from_body(error: anyhow::Error, task: TaskId, executor: u64) -> TaskError {
         match error.downcast_ref::<Cancelled>() {
             None => TaskError::Failed(error),
-            Some(cancelled) if cancelled.task == task => TaskError::Cancelled(cancelled.copy()),
+            Some(cancelled) if cancelled.is_for(task, executor) => {
+                TaskError::Cancelled(cancelled.copy())
+            }
             // Somebody else's cancellation, passed on by hand.
             Some(cancelled) => {
                 let cancelled = TaskCancelled::from(cancelled);
@@ -103,13 +105,13 @@ impl From<TaskError> for anyhow::Error {
 
 impl From<TaskError> for Box<dyn Error + Send + Sync> {
     fn from(error: TaskError) -> Self {
-        anyhow::Error::from(error).into()
+        anyhow::Error::from(error).reallocate_into_boxed_dyn_error_without_backtrace()
     }
 }
 
 impl From<TaskError> for Box<dyn Error> {
     fn from(error: TaskError) -> Self {
-        anyhow::Error::from(error).into()
+        anyhow::Error::from(error).reallocate_into_boxed_dyn_error_without_backtrace()
     }
 }
 
@@ -128,6 +130,8 @@ impl From<TaskError> for Box<dyn Error> {
 pub struct Cancelled {
     request: Arc<Request>,
     task: TaskId,
+    /// Whose task: ids are unique within their executor only.
+    executor: u64,
 }
 
 /// One wish to cancel; shared when many tasks are cancelled by the same.
@@ -202,14 +206,19 @@ pub enum Origin {
 }
 
 impl Cancelled {
-    pub(crate) fn new(request: Arc<Request>, task: TaskId) -> Cancelled {
+    pub(crate) fn new(request: Arc<Request>, task: TaskId, executor: u64) -> Cancelled {
         request.tokens.fetch_add(1, Ordering::Relaxed);
-        Cancelled { request, task }
+        Cancelled { request, task, executor }
+    }
+
+    /// Whether it was made for this task.
+    pub(crate) fn is_for(&self, task: TaskId, executor: u64) -> bool {
+        self.task == task && self.executor == executor
     }
 
     /// The same once more, for the library's own use.
     pub(crate) fn copy(&self) -> Cancelled {
-        Cancelled::new(self.request.clone(), self.task)
+        Cancelled::new(self.request.clone(), self.task, self.executor)
     }
 
     pub(crate) fn request(&self) -> &Arc<Request> {

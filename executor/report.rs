@@ -50,6 +50,19 @@ struct Content {
     task: Option<TaskInfo>,
     error: Option<anyhow::Error>,
     message: Cow<'static, str>,
+    effect: Effect,
+}
+
+/// What follows when the handler has heard a report. It follows once, from the
+/// loop that made the report, however often the report is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Effect {
+    #[default]
+    None,
+    /// A failure is settled in the ledger.
+    Settles,
+    /// The program is interrupted.
+    Interrupts,
 }
 
 /// What sort of thing a [`Report`] tells.
@@ -95,7 +108,8 @@ impl Report {
     }
 
     pub(crate) fn make(kind: ReportKind, message: impl Into<Cow<'static, str>>) -> Report {
-        Report(Box::new(Content { kind, task: None, error: None, message: message.into() }))
+        let (message, effect) = (message.into(), Effect::None);
+        Report(Box::new(Content { kind, task: None, error: None, message, effect }))
     }
 
     pub(crate) fn about(mut self, task: TaskInfo) -> Report {
@@ -110,6 +124,15 @@ impl Report {
 
     pub(crate) fn with_panic(self, panicked: Panicked) -> Report {
         self.with_error(anyhow::Error::new(panicked))
+    }
+
+    pub(crate) fn with_effect(mut self, effect: Effect) -> Report {
+        self.0.effect = effect;
+        self
+    }
+
+    pub(crate) fn take_effect(&mut self) -> Effect {
+        std::mem::take(&mut self.0.effect)
     }
 
     /// Takes the error out again.

@@ -126,7 +126,7 @@ impl From<RunError> for anyhow::Error {
         match error {
             RunError::Failed(error) => error,
             RunError::Panicked(panicked) => anyhow::Error::new(panicked),
-            RunError::Cancelled(cancelled) => anyhow::Error::new(cancelled),
+            RunError::Cancelled(cancelled) => TaskError::Cancelled(cancelled).into(),
             RunError::Nested(nested) => anyhow::Error::new(nested),
             RunError::Interrupted { main: Some(main) } => {
                 anyhow::Error::from(main).context("interrupted")
@@ -139,12 +139,12 @@ impl From<RunError> for anyhow::Error {
 
 impl From<RunError> for Box<dyn Error + Send + Sync> {
     fn from(error: RunError) -> Self {
-        anyhow::Error::from(error).into()
+        anyhow::Error::from(error).reallocate_into_boxed_dyn_error_without_backtrace()
     }
 }
 
 impl From<RunError> for Box<dyn Error> {
     fn from(error: RunError) -> Self {
-        anyhow::Error::from(error).into()
+        anyhow::Error::from(error).reallocate_into_boxed_dyn_error_without_backtrace()
     }
 }

@@ -16,7 +16,6 @@ use crate::clock::Instant;
 use crate::current;
 use crate::inbox::Errand;
 use crate::life::Hearing;
-use crate::outcome::catch;
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State};
 use crate::stop;
@@ -46,7 +45,7 @@ pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
     }
     let dropped_before = state.counts.dropped.get();
     let mut shutdown = Shutdown { found: state.live(), ..Shutdown::default() };
-    stop::begin(state, None);
+    let _none_was_given = stop::begin(state, None);
     let mut patience = Patience { clock_read: state.now(), batches: 0 };
     loop {
         let turn = turn::turn(state, Budget::Batch, None);
@@ -102,9 +101,11 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     still_held
 }
 
-/// Spawns from other threads that came too late.
+/// What other threads left, and it came too late.
 fn refuse_errands(state: &State) {
-    for errand in state.address.close().errands {
+    let letters = state.address.close();
+    turn::report_interrupts(state, letters.interrupts);
+    for errand in letters.errands {
         let work = match errand {
             Errand::Spawn(work) => work,
             Errand::Note(work) => {
@@ -117,13 +118,7 @@ fn refuse_errands(state: &State) {
             ReportKind::Refused,
             "a spawn from another thread was refused: it came too late",
         ));
-        if let Err(panicked) = catch(|| drop(work)) {
-            let report = Report::make(
-                ReportKind::PanickedInDrop,
-                "a refused spawn panicked while it was dropped",
-            );
-            state.report(report.with_panic(panicked));
-        }
+        turn::drop_quietly(state, "a refused spawn panicked while it was dropped", work);
     }
 }
 
@@ -158,9 +153,13 @@ fn report_held(state: &Rc<State>) -> usize {
 pub(crate) fn leave(state: &Rc<State>) {
     let entered = current::enter(state);
     if let Some(handler) = state.handler.take() {
-        turn::drop_handler(state, handler);
+        turn::drop_quietly(state, "a handler panicked while it was dropped", handler);
     }
-    state.stop.take();
+    turn::drop_quietly(
+        state,
+        "the error of a report panicked while it was dropped",
+        state.stop.take(),
+    );
     state.phase.set(Phase::Gone);
     drop(entered);
     for report in state.take_reports() {

@@ -148,7 +148,7 @@ where
             request("the group is being aborted or has ended", Origin::Group)
         }
     };
-    let cancelled = Cancelled::new(request, header.id);
+    let cancelled = Cancelled::new(request, header.id, home.identity);
     Task::new(Rc::pin(TaskCell::<F, B>::refused(header, home.clone(), cancelled)))
 }
 

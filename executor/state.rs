@@ -31,6 +31,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ impl Default for Settings {
 pub(crate) struct State {
     // Who is ready?
     pub(crate) number: u16,
+    /// Tells this executor from all others, past ones too.
+    pub(crate) identity: u64,
     pub(crate) address: Address,
     slots_with_flags: Cell<usize>,
     tasks: RefCell<Slab<Slot>>,
@@ -135,6 +138,8 @@ pub(crate) struct State {
     pub(crate) due: Cell<Vec<Waker>>,
     pub(crate) settings: Settings,
 }
+
+static EXECUTORS_EVER: AtomicU64 = AtomicU64::new(0);
 
 /// A task in the table, and whether it stands in the queue.
 struct Slot {
@@ -196,6 +201,7 @@ impl State {
     ) -> State {
         State {
             number,
+            identity: EXECUTORS_EVER.fetch_add(1, Ordering::Relaxed),
             address,
             slots_with_flags: Cell::new(0),
             tasks: RefCell::default(),

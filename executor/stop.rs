@@ -12,17 +12,22 @@ use crate::report::Report;
 use crate::state::{Phase, State, request};
 use std::sync::Arc;
 
-/// Begins an orderly shutdown. The first report that asks for one is kept.
-pub(crate) fn begin(state: &State, because: Option<Report>) {
-    let stop = state.stop.take().or(because);
+/// Begins an orderly shutdown. The first report that asks for one is kept; a
+/// later one is given back.
+pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
+    let (stop, unneeded) = match state.stop.take() {
+        None => (because, None),
+        first => (first, because),
+    };
     state.stop.set(stop);
     if state.phase.get() != Phase::Open {
-        return;
+        return unneeded;
     }
     state.phase.set(Phase::Closing);
     begin_grace(state);
     state.cancelled_up_to.set(state.latest_serial());
     cancel_all(state, request("the executor is shut down", Origin::ShutDown));
+    unneeded
 }
 
 /// Asks every live task to cancel, the youngest first.

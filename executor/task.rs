@@ -55,7 +55,7 @@ pub(crate) trait Join<T>: AnyTask {
 /// What the output of a future means.
 pub(crate) trait Body<F: Future> {
     type Value;
-    fn outcome(output: F::Output, task: TaskId) -> Outcome<Self::Value>;
+    fn outcome(output: F::Output, task: TaskId, executor: u64) -> Outcome<Self::Value>;
 }
 
 /// The output is a `Result`: what [`spawn`](crate::spawn()) takes.
@@ -67,15 +67,15 @@ pub(crate) struct Infallible;
 impl<T, F: Future<Output = anyhow::Result<T>>> Body<F> for Fallible {
     type Value = T;
 
-    fn outcome(output: anyhow::Result<T>, task: TaskId) -> Outcome<T> {
-        output.map_err(|error| TaskError::from_body(error, task))
+    fn outcome(output: anyhow::Result<T>, task: TaskId, executor: u64) -> Outcome<T> {
+        output.map_err(|error| TaskError::from_body(error, task, executor))
     }
 }
 
 impl<F: Future> Body<F> for Infallible {
     type Value = F::Output;
 
-    fn outcome(output: F::Output, _: TaskId) -> Outcome<F::Output> {
+    fn outcome(output: F::Output, _: TaskId, _: u64) -> Outcome<F::Output> {
         Ok(output)
     }
 }
@@ -199,7 +199,7 @@ impl<F: Future, T> Parts<'_, F, T> {
     fn poll<B: Body<F, Value = T>>(self, cx: &mut Context<'_>) -> Poll<()> {
         let outcome = match catch(|| self.stage.poll(cx)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => B::outcome(output, self.header.id),
+            Ok(Poll::Ready(output)) => B::outcome(output, self.header.id, self.home.identity),
             Err(panicked) => Err(TaskError::Panicked(panicked)),
         };
         if let Err(panicked) = catch(|| self.stage.drop_future()) {
@@ -214,7 +214,10 @@ impl<F: Future, T> Parts<'_, F, T> {
         match (outcome, self.header.life.get().finished(ending)) {
             (Ok(value), Ending::Cancelled) => {
                 self.drop_value(value);
-                self.end(Err(TaskError::Cancelled(fulfil(self.header))), Ending::Cancelled);
+                self.end(
+                    Err(TaskError::Cancelled(fulfil(self.home, self.header))),
+                    Ending::Cancelled,
+                );
             }
             (outcome, ending) => self.end(outcome, ending),
         }
@@ -222,7 +225,7 @@ impl<F: Future, T> Parts<'_, F, T> {
     }
 
     fn cancel(self) {
-        let cancelled = fulfil(self.header);
+        let cancelled = fulfil(self.home, self.header);
         match catch(|| self.stage.drop_future()) {
             Ok(()) => self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled),
             Err(panicked) => {

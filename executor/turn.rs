@@ -23,7 +23,7 @@ use crate::inbox::Errand;
 use crate::interrupt;
 use crate::life::{Life, Step};
 use crate::outcome::catch;
-use crate::report::{DefaultHandler, Handler, Report, ReportKind, Verdict};
+use crate::report::{DefaultHandler, Effect, Handler, Report, ReportKind, Verdict};
 use crate::run_queue::Entry;
 use crate::scopes::Delivery;
 use crate::state::{AnyTask, Phase, State};
@@ -103,9 +103,7 @@ fn take_in_wakes(state: &State) {
     }
     state.address.take_wakes(|slot| state.wake_tenant(slot));
     let letters = state.address.take_letters();
-    for _ in 0..letters.interrupts {
-        state.report(Report::make(ReportKind::Interrupted, "interrupted"));
-    }
+    report_interrupts(state, letters.interrupts);
     if letters.on_wake_panicked {
         state.report(Report::make(ReportKind::CallbackPanicked, "the on_wake hook panicked"));
     }
@@ -116,6 +114,14 @@ fn take_in_wakes(state: &State) {
                 Report::make(ReportKind::CallbackPanicked, "work from another thread panicked");
             state.report(report.with_panic(panicked));
         }
+    }
+}
+
+/// The handler hears of each interrupt before it has an effect.
+pub(crate) fn report_interrupts(state: &State, count: u32) {
+    for _ in 0..count {
+        let report = Report::make(ReportKind::Interrupted, "interrupted");
+        state.report(report.with_effect(Effect::Interrupts));
     }
 }
 
@@ -241,15 +247,21 @@ pub(crate) fn deliver_reports(state: &Rc<State>) {
     if !state.has_reports() {
         return;
     }
-    for report in state.take_reports() {
-        let kind = report.kind();
+    for mut report in state.take_reports() {
+        let effect = report.take_effect();
         let verdict = hear(state, &report);
-        state.delivered(kind);
-        match (kind, verdict) {
-            (ReportKind::Interrupted, Verdict::Proceed) => interrupt::next_stage(state),
-            (_, Verdict::ShutDown) => stop::begin(state, Some(report)),
-            _ => {}
+        match effect {
+            Effect::None => {}
+            Effect::Settles => state.settled(),
+            Effect::Interrupts if verdict == Verdict::Proceed => interrupt::next_stage(state),
+            Effect::Interrupts => {}
         }
+        let unneeded = match verdict {
+            Verdict::ShutDown => stop::begin(state, Some(report)),
+            Verdict::Proceed | Verdict::Ignore => Some(report),
+        };
+        // Its error is foreign, and may panic.
+        drop_quietly(state, "the error of a report panicked while it was dropped", unneeded);
     }
 }
 
@@ -264,7 +276,7 @@ pub(crate) fn hear(state: &State, report: &Report) -> Verdict {
         None => state.handler.set(Some(handler)),
         Some(next) => {
             state.handler.set(Some(next));
-            drop_handler(state, handler);
+            drop_quietly(state, "a handler panicked while it was dropped", handler);
         }
     }
     heard.unwrap_or_else(|panicked| {
@@ -274,12 +286,10 @@ pub(crate) fn hear(state: &State, report: &Report) -> Verdict {
     })
 }
 
-/// Drops a handler, which is foreign code.
-pub(crate) fn drop_handler(state: &State, handler: Box<dyn Handler>) {
-    if let Err(panicked) = catch(|| drop(handler)) {
-        let report =
-            Report::make(ReportKind::PanickedInDrop, "a handler panicked while it was dropped");
-        state.report(report.with_panic(panicked));
+/// Drops something foreign.
+pub(crate) fn drop_quietly<T>(state: &State, panicked: &'static str, foreign: T) {
+    if let Err(panic) = catch(|| drop(foreign)) {
+        state.report(Report::make(ReportKind::PanickedInDrop, panicked).with_panic(panic));
     }
 }
 

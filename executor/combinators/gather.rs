@@ -11,7 +11,7 @@
 use crate::cancelling::Standing;
 use crate::handle::Task;
 use crate::life::{Ending, Watch};
-use crate::outcome::{Origin, Request, TaskError};
+use crate::outcome::{AwaitedItself, Origin, Request, TakeError, TaskError};
 use crate::scopes::Kind;
 use std::future::Future;
 use std::pin::Pin;
@@ -147,7 +147,8 @@ impl<T> Children<T> {
         if !self.watched {
             self.watched = true;
             for (place, task) in self.tasks.iter().enumerate() {
-                if task.watch(&self.watch, place) {
+                // Whoever waits for itself is told at once that this fails.
+                if task.is_the_running_task() || task.watch(&self.watch, place) {
                     let _nobody_waits_yet = self.watch.ended(place);
                 }
             }
@@ -190,7 +191,10 @@ impl<T> Children<T> {
 
     /// Hands over the outcome of one that has ended.
     fn take(&mut self, place: usize) -> Result<T, TaskError> {
-        self.tasks[place].take().expect("it has ended, and nobody else takes its outcome")
+        self.tasks[place].take().unwrap_or_else(|still_running| {
+            debug_assert_eq!(still_running, TakeError::Pending, "nobody else takes its outcome");
+            Err(TaskError::Failed(anyhow::Error::new(AwaitedItself)))
+        })
     }
 
     fn take_all(&mut self) -> impl Iterator<Item = Result<T, TaskError>> {

@@ -280,8 +280,8 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for Member {
             Ok(Poll::Ready(Err(error))) => error,
             Err(panicked) => anyhow::Error::new(panicked),
         };
-        let me = self.members.home.running.get();
-        if error.downcast_ref::<Cancelled>().is_some_and(|token| Some(token.task()) == me) {
+        let home = &self.members.home;
+        if error.downcast_ref::<Cancelled>().is_some_and(|token| home.is_mine(token)) {
             return Poll::Ready(Err(error));
         }
         self.members.failed(error);
@@ -367,10 +367,10 @@ impl<T> Fate<T> {
     }
 
     fn body_ended(&mut self, answer: anyhow::Result<T>) {
-        let me = self.members.home.running.get();
+        let home = self.members.home.clone();
         let error = answer.as_ref().err();
         let token = error.and_then(|error| error.downcast_ref::<Cancelled>());
-        match token.filter(|token| Some(token.task()) == me) {
+        match token.filter(|token| home.is_mine(token)) {
             Some(token) => {
                 self.told(token);
             }
