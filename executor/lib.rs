@@ -99,7 +99,7 @@ pub use run::run;
 pub use run_error::{Nested, RunError};
 pub use shutdown::Shutdown;
 #[cfg(all(feature = "signal", unix))]
-pub use signal::{CtrlC, ctrl_c};
+pub use signal::{Listening, Signal, ctrl_c, listen_for};
 pub use spawn::{SpawnError, SpawnErrorKind, Spawner, current, spawn, spawn_infallible, try_spawn};
 pub use turn::{Budget, Next, Turn};
 

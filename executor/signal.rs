@@ -1,20 +1,23 @@
-//! Ctrl-C, for whoever asks for it.
+//! Ctrl-C and its like, for whoever asks for it.
 //!
 //! A signal handler may do next to nothing: no lock, no allocation, so it
 //! cannot unpark an executor. It writes a byte into a pipe. A thread that reads
 //! the pipe does the rest, and that thread lives only as long as somebody
 //! listens.
 //!
-//! Only Ctrl-C that would have ended the process is taken over. A host with a
+//! Only a signal that would have ended the process is taken over. A host with a
 //! handler of its own keeps it, and a process that ignores Ctrl-C (under
 //! `nohup`, say) goes on ignoring it.
+//!
+//! This is for Unix. Elsewhere `run` leaves Ctrl-C as it is, and a program that
+//! wants to be interrupted tells an [`Interrupter`] from a handler of its own.
 //!
 //! # Invariants
 //!
 //! - **As it was before.** When nobody listens any more, the disposition is what
 //!   it was, unless somebody else has changed it meanwhile.
 //! - **Who insists gets out.** An executor that is stuck in a poll takes in
-//!   nothing. The third Ctrl-C that finds the two before it not taken in ends
+//!   nothing. The third signal that finds the two before it not taken in ends
 //!   the process as if nobody listened.
 
 use crate::interrupt::Interrupter;
@@ -30,7 +33,7 @@ use std::thread::JoinHandle;
 ///
 /// [`run`](crate::run()) does this by itself. Several executors may listen;
 /// each is interrupted. If the process has a handler for Ctrl-C of its own, or
-/// ignores it, this changes nothing: see [`CtrlC::is_listening`].
+/// ignores it, this changes nothing: see [`Listening::is_listening`].
 ///
 /// Starts one thread for the process, and ends it when the last is dropped.
 ///
@@ -47,79 +50,181 @@ use std::thread::JoinHandle;
 /// drop(ctrl_c);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn ctrl_c(interrupter: &Interrupter) -> io::Result<CtrlC> {
-    let mut listening = lock();
-    if listening.listeners.is_empty() {
-        listening.ear = Ear::open()?;
-    }
-    if listening.ear.is_none() {
-        return Ok(CtrlC { number: None });
-    }
-    listening.ever += 1;
-    let number = listening.ever;
-    listening.listeners.push((number, interrupter.clone()));
-    Ok(CtrlC { number: Some(number) })
+pub fn ctrl_c(interrupter: &Interrupter) -> io::Result<Listening> {
+    listen_for(&[Signal::CtrlC], interrupter)
 }
 
-/// Listens for Ctrl-C until it is dropped: [`ctrl_c`].
-#[must_use = "Ctrl-C is listened for until this is dropped"]
-pub struct CtrlC {
-    number: Option<u64>,
-}
-
-impl CtrlC {
-    /// Whether Ctrl-C interrupts the executor. False if the process had a
-    /// handler of its own, or ignored it.
-    pub fn is_listening(&self) -> bool {
-        self.number.is_some()
+/// As [`ctrl_c`], for these signals.
+///
+/// # Errors
+///
+/// If there is no pipe or no thread to be had.
+///
+/// # Examples
+///
+/// A service that ends in an orderly way also when it is asked by its manager:
+///
+/// ```
+/// use hearken::Signal;
+///
+/// let executor = hearken::Executor::new();
+/// let signals = [Signal::CtrlC, Signal::Terminate];
+/// let listening = hearken::listen_for(&signals, &executor.interrupter())?;
+/// // … executor.block_on(…)
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn listen_for(signals: &[Signal], interrupter: &Interrupter) -> io::Result<Listening> {
+    let mut ears = lock();
+    if ears.listeners.is_empty() {
+        ears.pipe = Some(Pipe::open()?);
     }
+    let mut heard = Vec::new();
+    for &signal in signals {
+        match ears.listen_to(signal) {
+            Ok(true) => heard.push(signal),
+            Ok(false) => {}
+            Err(error) => {
+                let pipe = ears.forget_unneeded();
+                drop(ears);
+                close(pipe);
+                return Err(error);
+            }
+        }
+    }
+    ears.ever += 1;
+    let number = ears.ever;
+    let is_listening = !heard.is_empty();
+    ears.listeners.push(Listener { number, signals: heard, interrupter: interrupter.clone() });
+    Ok(Listening { number, is_listening })
 }
 
-impl Drop for CtrlC {
-    fn drop(&mut self) {
-        let mut listening = lock();
-        listening.listeners.retain(|(number, _)| Some(*number) != self.number);
-        let ear = if listening.listeners.is_empty() { listening.ear.take() } else { None };
-        // The thread may be waiting for this lock.
-        drop(listening);
-        if let Some(ear) = ear {
-            ear.close();
+/// A signal that can be listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signal {
+    /// Ctrl-C: `SIGINT`.
+    CtrlC,
+    /// The wish of a service manager: `SIGTERM`.
+    Terminate,
+}
+
+impl Signal {
+    const ALL: [Signal; 2] = [Signal::CtrlC, Signal::Terminate];
+
+    fn number(self) -> libc::c_int {
+        match self {
+            Signal::CtrlC => libc::SIGINT,
+            Signal::Terminate => libc::SIGTERM,
         }
     }
 }
 
-impl fmt::Debug for CtrlC {
+/// Listens for signals until it is dropped: [`ctrl_c`], [`listen_for`].
+#[must_use = "signals are listened for until this is dropped"]
+pub struct Listening {
+    number: u64,
+    is_listening: bool,
+}
+
+impl Listening {
+    /// Whether at least one of the signals interrupts the executor. False if
+    /// the process had handlers of its own for them, or ignored them.
+    pub fn is_listening(&self) -> bool {
+        self.is_listening
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut ears = lock();
+        ears.listeners.retain(|listener| listener.number != self.number);
+        let pipe = ears.forget_unneeded();
+        drop(ears); // the thread may be waiting for this lock
+        close(pipe);
+    }
+}
+
+impl fmt::Debug for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CtrlC").field("is_listening", &self.is_listening()).finish()
+        f.debug_struct("Listening").field("is_listening", &self.is_listening).finish()
     }
 }
 
 // ---- Who listens ---------------------------------------------------------------
 
-struct Listening {
-    listeners: Vec<(u64, Interrupter)>,
+struct Ears {
+    listeners: Vec<Listener>,
     ever: u64,
-    ear: Option<Ear>,
+    /// Of the signals that our handler is in force for: what was before.
+    before: Vec<(Signal, libc::sigaction)>,
+    pipe: Option<Pipe>,
 }
 
-static LISTENING: Mutex<Listening> =
-    Mutex::new(Listening { listeners: Vec::new(), ever: 0, ear: None });
+struct Listener {
+    number: u64,
+    signals: Vec<Signal>,
+    interrupter: Interrupter,
+}
 
-fn lock() -> MutexGuard<'static, Listening> {
-    LISTENING.lock().unwrap_or_else(PoisonError::into_inner)
+static EARS: Mutex<Ears> =
+    Mutex::new(Ears { listeners: Vec::new(), ever: 0, before: Vec::new(), pipe: None });
+
+fn lock() -> MutexGuard<'static, Ears> {
+    EARS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ears {
+    /// Puts our handler into force. False if that would change more than what
+    /// the signal does by default.
+    fn listen_to(&mut self, signal: Signal) -> io::Result<bool> {
+        if self.before.iter().any(|(other, _)| *other == signal) {
+            return Ok(true);
+        }
+        if disposition(signal, None)?.sa_sigaction != libc::SIG_DFL {
+            return Ok(false);
+        }
+        let before = disposition(signal, Some(&ours()))?;
+        self.before.push((signal, before));
+        Ok(true)
+    }
+
+    /// Puts back what was before for signals that nobody listens for. If nobody
+    /// listens at all, the pipe is to be closed.
+    #[must_use]
+    fn forget_unneeded(&mut self) -> Option<Pipe> {
+        let Ears { listeners, before, .. } = self;
+        before.retain(|(signal, before)| {
+            let needed = listeners.iter().any(|listener| listener.signals.contains(signal));
+            // Not if somebody else has put in a handler since.
+            let now = disposition(*signal, None).map(|now| now.sa_sigaction);
+            if !needed && now.is_ok_and(|now| now == ours().sa_sigaction) {
+                // It cannot fail: the signal exists, and the structure is valid.
+                let _ours = disposition(*signal, Some(before));
+            }
+            needed
+        });
+        if self.listeners.is_empty() { self.pipe.take() } else { None }
+    }
 }
 
 /// Reads the pipe until its other end is closed.
 fn listen(mut pipe: PipeReader) {
     let mut presses = [0; 16];
     while let Ok(count @ 1..) = pipe.read(&mut presses) {
-        let listeners = lock().listeners.clone();
-        for (_, interrupter) in &listeners {
-            for _ in 0..count {
+        for &press in &presses[..count] {
+            let signal = Signal::ALL.into_iter().find(|signal| signal.number() == press.into());
+            let ears = lock();
+            let wants =
+                |listener: &&Listener| signal.is_some_and(|it| listener.signals.contains(&it));
+            let told =
+                ears.listeners.iter().filter(wants).map(|listener| listener.interrupter.clone());
+            let told: Vec<Interrupter> = told.collect();
+            drop(ears); // to interrupt calls `on_wake`, which is foreign
+            for interrupter in told {
                 interrupter.interrupt();
+                // Done by the executor when it takes the interrupt in.
+                interrupter.when_taken_in(|| UNHEARD.store(0, Ordering::SeqCst));
             }
-            // Done by the executor when it takes the interrupts in.
-            interrupter.when_taken_in(|| UNHEARD.store(0, Ordering::SeqCst));
         }
     }
 }
@@ -128,23 +233,16 @@ fn listen(mut pipe: PipeReader) {
 
 /// Where the handler writes.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
-/// How often Ctrl-C was pressed since an executor last took it in.
+/// How many signals have come since an executor last took one in.
 static UNHEARD: AtomicU32 = AtomicU32::new(0);
 /// How many threads are in the handler.
 static IN_HANDLER: AtomicU32 = AtomicU32::new(0);
 
-/// How many may be unheard before Ctrl-C means what it means elsewhere.
+/// How many may be unheard before the signal means what it means elsewhere.
 const PATIENCE: u32 = 2;
 
-/// What is there while somebody listens: the handler, the pipe, the thread.
-struct Ear {
-    before: libc::sigaction,
-    pipe: PipeWriter,
-    thread: JoinHandle<()>,
-}
-
 #[allow(unsafe_code)]
-extern "C" fn on_sigint(signal: libc::c_int) {
+extern "C" fn on_signal(signal: libc::c_int) {
     IN_HANDLER.fetch_add(1, Ordering::SeqCst);
     // SAFETY: `write`, `signal` and `raise` may be called in a signal handler.
     // The descriptor is open: it is closed only after the handler is out of
@@ -156,7 +254,8 @@ extern "C" fn on_sigint(signal: libc::c_int) {
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
         } else {
-            let _full_is_fine = libc::write(PIPE.load(Ordering::SeqCst), [0u8].as_ptr().cast(), 1);
+            let press = [signal as u8];
+            let _full_is_fine = libc::write(PIPE.load(Ordering::SeqCst), press.as_ptr().cast(), 1);
         }
         *self::errno() = errno;
     }
@@ -178,52 +277,52 @@ fn errno() -> *mut libc::c_int {
     }
 }
 
-#[allow(unsafe_code)]
-impl Ear {
-    /// Puts the handler into force. None if that would change more than what
-    /// Ctrl-C does by default.
-    fn open() -> io::Result<Option<Ear>> {
-        if disposition(None)?.sa_sigaction != libc::SIG_DFL {
-            return Ok(None);
-        }
-        let (reader, pipe) = io::pipe()?;
-        PIPE.store(pipe.as_raw_fd(), Ordering::SeqCst);
-        UNHEARD.store(0, Ordering::SeqCst);
-        let thread =
-            std::thread::Builder::new().name("hearken-ctrl-c".into()).spawn(|| listen(reader))?;
-        // SAFETY: all zeroes is a `sigaction` like any other.
-        let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
-        ours.sa_sigaction = on_sigint as *const () as usize;
-        ours.sa_flags = libc::SA_RESTART;
-        let before = disposition(Some(&ours))?;
-        Ok(Some(Ear { before, pipe, thread }))
-    }
+/// What the handler writes to, and the thread that reads it.
+struct Pipe {
+    writer: PipeWriter,
+    thread: JoinHandle<()>,
+}
 
-    fn close(self) {
-        let is_ours = |now: libc::sigaction| now.sa_sigaction == on_sigint as *const () as usize;
-        if disposition(None).is_ok_and(is_ours) {
-            // It cannot fail: the signal exists, and both structures are valid.
-            let _ours = disposition(Some(&self.before));
-        }
-        while IN_HANDLER.load(Ordering::SeqCst) > 0 {
-            std::thread::yield_now();
-        }
-        PIPE.store(-1, Ordering::SeqCst);
-        drop(self.pipe); // which ends the thread
-        let _it_does_not_panic = self.thread.join();
+impl Pipe {
+    fn open() -> io::Result<Pipe> {
+        let (reader, writer) = io::pipe()?;
+        let thread = std::thread::Builder::new().name("hearken-signals".into());
+        let thread = thread.spawn(|| listen(reader))?;
+        UNHEARD.store(0, Ordering::SeqCst);
+        PIPE.store(writer.as_raw_fd(), Ordering::SeqCst);
+        Ok(Pipe { writer, thread })
     }
 }
 
-/// What Ctrl-C does; and from now on, if `next` is given.
+/// Closes the pipe, when the handler is in force for no signal any more.
+fn close(pipe: Option<Pipe>) {
+    let Some(Pipe { writer, thread }) = pipe else { return };
+    while IN_HANDLER.load(Ordering::SeqCst) > 0 {
+        std::thread::yield_now();
+    }
+    drop(writer); // which ends the thread
+    let _it_does_not_panic = thread.join();
+}
+
 #[allow(unsafe_code)]
-fn disposition(next: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+fn ours() -> libc::sigaction {
+    // SAFETY: all zeroes is a `sigaction` like any other.
+    let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
+    ours.sa_sigaction = on_signal as *const () as usize;
+    ours.sa_flags = libc::SA_RESTART;
+    ours
+}
+
+/// What a signal does; and from now on, if `next` is given.
+#[allow(unsafe_code)]
+fn disposition(signal: Signal, next: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     // SAFETY: all zeroes is a `sigaction` like any other; `next` is valid or
-    // null, and what it installs is async-signal-safe (`on_sigint`) or was in
+    // null, and what it installs is async-signal-safe (`on_signal`) or was in
     // force before.
     unsafe {
         let mut before: libc::sigaction = std::mem::zeroed();
         let next = next.map_or(std::ptr::null(), std::ptr::from_ref);
-        match libc::sigaction(libc::SIGINT, next, &mut before) {
+        match libc::sigaction(signal.number(), next, &mut before) {
             0 => Ok(before),
             _ => Err(io::Error::last_os_error()),
         }
