@@ -129,6 +129,22 @@ impl State {
         });
     }
 
+    /// Whether a task waits, for the effect of a request that it has passed on,
+    /// for the running one, directly or through others. Circles of more than 32
+    /// are not found; they are left to the grace.
+    fn awaits_running(&self, task: TaskId) -> bool {
+        let mut at = Some(task);
+        for _ in 0..32 {
+            let Some(id) = at else { return false };
+            if self.running.get() == Some(id) {
+                return true;
+            }
+            let nodes = self.task(id).map(|task| task.header().nodes.get());
+            at = nodes.and_then(|nodes| self.scopes.borrow().passed_on_to(nodes));
+        }
+        false
+    }
+
     /// Whether the running task has been asked to cancel, and nobody in it has
     /// heard yet.
     pub(crate) fn is_asked(&self) -> bool {
@@ -300,13 +316,23 @@ impl Here<'_> {
         })
     }
 
-    /// If it is told of a request, cancels these first, and waits for them.
-    pub(crate) fn forward(&self, children: &[&Header]) -> bool {
-        let Some(cancelled) = self.heard() else { return false };
-        let request = cancelled.request();
-        self.home.scopes.borrow_mut().pass_on(self.key, request.clone());
-        for child in children {
-            self.home.ask_to_cancel(child, request.clone());
+    /// Passes a request on to these, to wait for them. False if there is no use
+    /// in waiting: they belong to another executor, or await us in a circle.
+    #[must_use]
+    pub(crate) fn forward(&self, home: &Rc<State>, them: &[&Header], wish: &Arc<Request>) -> bool {
+        if !Rc::ptr_eq(self.home, home) {
+            return false;
+        }
+        let only = match them {
+            [one] => Some(one.id),
+            _ => None,
+        };
+        if only.is_some_and(|one| self.home.awaits_running(one)) {
+            return false;
+        }
+        self.home.scopes.borrow_mut().pass_on(self.key, wish.clone(), only);
+        for child in them {
+            self.home.ask_to_cancel(child, wish.clone());
         }
         true
     }

@@ -14,8 +14,7 @@
 //!   the handle; only what needs it whole (`take`, an await, its drop) removes
 //!   what they point to.
 
-use crate::cancelling::{Standing, Through};
-use crate::current;
+use crate::cancelling::{Here, Standing, Through};
 use crate::id::TaskId;
 use crate::life::{Awaiter, Ending, Guardian, Header, Hearing, Watch};
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
@@ -221,12 +220,7 @@ impl<T> Task<T> {
 
     /// Whether it is this very task that is being polled at this moment.
     pub(crate) fn is_the_running_task(&self) -> bool {
-        let home = Rc::as_ptr(self.home());
-        current::with(|state| {
-            state.is_some_and(|state| {
-                std::ptr::eq(state, home) && state.running.get() == Some(self.id())
-            })
-        })
+        self.home().running.get() == Some(self.id()) && self.home().in_turn.get()
     }
 
     /// Takes the outcome of a finished task that nobody looks at.
@@ -270,22 +264,26 @@ impl<T> Task<T> {
         let callback = Box::new(move || asker.call(f));
         if self.is_finished() {
             self.home().push_callback(callback);
-            return CallbackId(u32::MAX);
+            return CallbackId { task: self.id(), number: None };
         }
-        CallbackId(self.header().rare(|rare| {
+        let number = self.header().rare(|rare| {
             let number = rare.callbacks_ever;
             rare.callbacks_ever += 1;
             rare.callbacks.push((number, callback));
             number
-        }))
+        });
+        CallbackId { task: self.id(), number: Some(number) }
     }
 
     /// Takes a callback back. False if it is not there any more: because it
     /// ran, was removed before, or waits in the queue.
     #[doc(alias = "remove_done_callback")]
     pub fn remove_on_done(&self, id: CallbackId) -> bool {
+        if id.task != self.id() {
+            return false;
+        }
         let removed = self.header().if_rare(|rare| {
-            let place = rare.callbacks.iter().position(|&(number, _)| number == id.0)?;
+            let place = rare.callbacks.iter().position(|&(number, _)| Some(number) == id.number)?;
             Some(rare.callbacks.remove(place))
         });
         removed.flatten().is_some() // dropped here, where nothing is borrowed
@@ -353,8 +351,14 @@ impl<T> Future for Task<T> {
         }
         // Whoever cancels the task that awaits this one, cancels this one first.
         let here = this.standing.poll(Kind::Forward, cx);
-        if let Some(here) = here.filter(|here| Rc::ptr_eq(here.home, this.cell.home())) {
-            here.forward(&[this.cell.header()]);
+        if let Some(here) = here
+            && let Some(told) = here.heard()
+            && !here.forward(this.cell.home(), &[this.cell.header()], told.request())
+        {
+            // There is nobody to wait for: it is not of this executor, or waits
+            // for us in its turn.
+            here.home.raise(told.request());
+            return Poll::Pending;
         }
         if !this.header().is_awaited_by(cx.waker()) {
             let replaced = this.header().set_awaiter(Awaiter::Waker(cx.waker().clone()));
@@ -395,6 +399,16 @@ impl<T> fmt::Debug for Task<T> {
 fn cancel(home: &State, header: &Header, reason: Cow<'static, str>) -> bool {
     let location = Some(Location::caller());
     home.ask_to_cancel(header, Arc::new(Request::new(reason, Origin::Requested).at(location)))
+}
+
+impl Here<'_> {
+    /// As [`forward`](Here::forward), for those of the same executor.
+    #[must_use]
+    pub(crate) fn forward_to_tasks<T>(&self, tasks: &[Task<T>], request: &Arc<Request>) -> bool {
+        let ours = |task: &&Task<T>| Rc::ptr_eq(task.home(), self.home) && !task.is_finished();
+        let headers: Vec<&Header> = tasks.iter().filter(ours).map(Task::header).collect();
+        !headers.is_empty() && self.forward(self.home, &headers, request)
+    }
 }
 
 fn cancelling(header: &Header) -> u32 {
@@ -463,7 +477,11 @@ impl<'a, T> Finished<'a, T> {
 
 /// Which callback: for [`Task::remove_on_done`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CallbackId(u32);
+pub struct CallbackId {
+    task: TaskId,
+    /// None if the task had ended already: it was queued at once.
+    number: Option<u32>,
+}
 
 /// A callback's hold on its task: until it is gone, somebody may still ask.
 struct Asker<T> {

@@ -67,10 +67,12 @@ pub(crate) fn next_stage(state: &State) {
     if state.phase.get() == Phase::Open {
         stop::begin_grace(state);
     }
-    let main = state.main.get().and_then(|id| state.task(id));
-    match (count, main) {
+    match (count, state.main.get()) {
         (1, Some(main)) => {
-            state.ask_to_cancel(main.header(), request("interrupted", Origin::Interrupt));
+            // It may have ended in this very turn; the interrupt was for it.
+            if let Some(main) = state.task(main) {
+                state.ask_to_cancel(main.header(), request("interrupted", Origin::Interrupt));
+            }
         }
         // No main: the first is for everybody.
         (1, None) => stop::cancel_all(state, request("interrupted", Origin::Interrupt)),

@@ -102,6 +102,7 @@ struct Node {
     mark: Option<Arc<Request>>,
     /// The request that it has passed on, and whose effect it waits for.
     passed_on: Option<Arc<Request>>,
+    passed_on_to: Option<TaskId>,
     /// Of a deadline: when it passes, as far as is known.
     due: Instant,
     /// How often it was told of its mark in vain.
@@ -147,6 +148,7 @@ impl Scopes {
             waker,
             mark: None,
             passed_on: None,
+            passed_on_to: None,
             due: Instant::NEVER,
             unheard: 0,
             covered: false,
@@ -366,10 +368,17 @@ impl Scopes {
     }
 
     /// A node passes its request on to the tasks that it waits for.
-    pub(crate) fn pass_on(&mut self, key: NodeKey, request: Arc<Request>) {
+    /// `only` is the one, if there is only one.
+    pub(crate) fn pass_on(&mut self, key: NodeKey, request: Arc<Request>, only: Option<TaskId>) {
         if let Some(node) = self.get_mut(key) {
             node.passed_on = Some(request);
+            node.passed_on_to = only;
         }
+    }
+
+    /// Whom one of these has passed a request on to.
+    pub(crate) fn passed_on_to(&self, nodes: Nodes) -> Option<TaskId> {
+        self.indices(nodes).find_map(|index| self.nodes[index as usize].passed_on_to)
     }
 
     /// The request that a node has passed on.

@@ -90,7 +90,10 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     // A callback may drop handles, and a handler may do anything; what they
     // cause is delivered too, but they do not go on for ever.
     for _ in 0..100 {
-        while turn::run_callback(state) {}
+        let callbacks = state.callbacks.borrow().len();
+        (0..callbacks).for_each(|_| {
+            turn::run_callback(state);
+        });
         turn::deliver_reports(state);
         still_held += report_held(state);
         if state.callbacks.borrow().is_empty() && !state.has_reports() {
@@ -124,13 +127,14 @@ fn refuse_errands(state: &State) {
 
 /// Tells the handler of failures that somebody holds and has not asked for.
 fn report_held(state: &Rc<State>) -> usize {
-    let held = state.held_failures();
-    for task in &held {
+    let mut reported = 0;
+    for task in &state.held_failures() {
         let header = task.header();
         if !matches!(header.hearing.get(), Hearing::Held { .. }) {
             continue; // the handler has just asked for it
         }
         state.reported_while_held(header);
+        reported += 1;
         let message =
             "failure was not retrieved by the end of the executor; the task is still held";
         let report = Report::make(ReportKind::StillHeld, message).about(state.info(header));
@@ -145,7 +149,7 @@ fn report_held(state: &Rc<State>) -> usize {
             state.wake_awaiter(Some(awaiter));
         }
     }
-    held.len()
+    reported
 }
 
 /// The executor is dropped: what it holds of foreign things goes too, and the
@@ -161,6 +165,9 @@ pub(crate) fn leave(state: &Rc<State>) {
         state.stop.take(),
     );
     state.phase.set(Phase::Gone);
+    // Those that have themselves called again and again.
+    let callbacks = state.callbacks.take();
+    turn::drop_quietly(state, "a callback panicked while it was dropped", callbacks);
     drop(entered);
     for report in state.take_reports() {
         state.report(report); // to the default handler: the other is gone

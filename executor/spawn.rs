@@ -10,7 +10,7 @@ use crate::handle::{Task, TaskRef};
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
 use crate::life::Header;
-use crate::outcome::{Cancelled, Origin};
+use crate::outcome::{Cancelled, Origin, catch};
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State, request};
 use crate::task::{Body, Fallible, Infallible, TaskCell};
@@ -134,7 +134,11 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
-    drop(future);
+    // It is foreign, and may panic; and this may be a destructor.
+    if let Err(panicked) = catch(|| drop(future)) {
+        let message = "a refused future panicked while it was dropped";
+        home.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
+    }
     let header = Header::new(TaskId::new(0, 0), place, home.running.get());
     let request = match kind {
         SpawnErrorKind::Closed => request("the executor is shut down", Origin::ShutDown),

@@ -335,6 +335,9 @@ impl State {
     }
 
     pub(crate) fn push_callback(&self, callback: Callback) {
+        if self.phase.get() == Phase::Gone {
+            return; // nobody will ever call it
+        }
         self.callbacks.borrow_mut().push_back(callback);
         self.queue.borrow_mut().push_callback();
         self.rouse();

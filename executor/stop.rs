@@ -65,7 +65,7 @@ pub(crate) fn is_going_on(state: &State) -> bool {
 
 /// When those who were asked have had their time.
 pub(crate) fn grace_ends(state: &State) -> Option<Instant> {
-    state.grace_ends.get().filter(|_| is_going_on(state))
+    state.grace_ends.get().filter(|_| is_going_on(state) && state.live() > 0)
 }
 
 /// Nobody waits for a clock that stands still: the grace is over.

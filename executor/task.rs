@@ -213,11 +213,10 @@ impl<F: Future, T> Parts<'_, F, T> {
         };
         match (outcome, self.header.life.get().finished(ending)) {
             (Ok(value), Ending::Cancelled) => {
+                // The request first: the drop of the value may take it back.
+                let cancelled = fulfil(self.home, self.header);
                 self.drop_value(value);
-                self.end(
-                    Err(TaskError::Cancelled(fulfil(self.home, self.header))),
-                    Ending::Cancelled,
-                );
+                self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled);
             }
             (outcome, ending) => self.end(outcome, ending),
         }

@@ -9,6 +9,7 @@
 //! is not handed over is reported, like that of any task that nobody asks.
 
 use crate::cancelling::Standing;
+use crate::current;
 use crate::handle::Task;
 use crate::life::{Ending, Watch};
 use crate::outcome::{AwaitedItself, Origin, Request, TakeError, TaskError};
@@ -155,9 +156,18 @@ impl<T> Children<T> {
         }
         if self.unfinished > 0
             && let Some(here) = self.standing.poll(Kind::Forward, cx)
-            && let Some(cancelled) = here.heard()
+            && let Some(told) = here.heard()
         {
-            self.cancel_all(cancelled.request().clone());
+            let request = told.request().clone();
+            let all_well = |task: &Task<T>| task.ending() == Some(Ending::Succeeded);
+            if self.tasks.iter().all(all_well) {
+                // Their values are there already. The request still stands.
+                here.home.put_back(&request);
+            } else if here.forward_to_tasks(&self.tasks, &request) {
+                self.request = Some(request);
+            } else {
+                return self.leave_and_raise(&request);
+            }
         }
         if let Some(place) = self.watch.next(cx.waker()) {
             self.unfinished -= 1;
@@ -167,20 +177,18 @@ impl<T> Children<T> {
             return Poll::Pending;
         }
         if let Some(request) = self.request.take() {
-            // All have ended; now it is our turn.
-            drop(self.standing.leave());
-            crate::current::with(|state| state.map(|state| state.raise(&request)));
-            self.unfinished = usize::MAX; // and never ready
-            return Poll::Pending;
+            return self.leave_and_raise(&request); // all have ended: now it is our turn
         }
         drop(self.standing.leave());
         Poll::Ready(News::All)
     }
 
-    /// Cancels all, and remembers on whose behalf.
-    fn cancel_all(&mut self, request: Arc<Request>) {
-        self.cancel_each(&request);
-        self.request = Some(request);
+    /// Whoever waits here is told now. This is never ready.
+    fn leave_and_raise(&mut self, request: &Arc<Request>) -> Poll<News> {
+        drop(self.standing.leave());
+        current::with(|state| state.map(|state| state.raise(request)));
+        self.unfinished = usize::MAX;
+        Poll::Pending
     }
 
     fn cancel_each(&self, request: &Arc<Request>) {
@@ -232,10 +240,13 @@ impl<T> Future for Gather<T> {
                         continue;
                     }
                     *first_failure = Some(place);
+                    if children.request.is_some() {
+                        continue; // all have been cancelled, and none is handed on
+                    }
                     if *on_failure == OnFailure::Cancel {
                         let reason = "a sibling has failed";
                         children.cancel_each(&Arc::new(Request::new(reason.into(), Origin::Group)));
-                    } else if children.request.is_none() {
+                    } else {
                         break;
                     }
                 }
