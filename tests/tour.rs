@@ -46,7 +46,7 @@ fn names() -> Vec<String> {
         .collect()
 }
 
-// promise 3.2, 3.6, 3.12, 3.13, 5.1, 6.3
+// promise 3.2, 3.6, 3.12, 3.13, 4.7, 4.9, 5.1, 5.2, 5.3, 5.4, 6.3
 #[test]
 fn each_scenario_prints_exactly_its_golden_file() {
     for name in names() {

@@ -2,26 +2,26 @@
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use hearken::{Executor, RunError, sleep, spawn};
+use hearken::{Executor, RunError, finally, sleep, spawn};
 
 use crate::start::SECOND;
 
-/// Prints when dropped: Rust's `finally`.
-struct CleansUp(&'static str);
-
-impl Drop for CleansUp {
-    fn drop(&mut self) {
-        println!("{} cleaned up", self.0);
-    }
-}
-
-/// Sleeps until somebody interrupts, and says beforehand that it does.
+/// Sleeps until somebody interrupts, and says beforehand that it does. The
+/// clean-up takes a moment, and is waited for.
 async fn sleeper(name: &'static str, asleep: mpsc::Sender<()>) -> anyhow::Result<()> {
-    let _cleans_up = CleansUp(name);
-    asleep.send(())?;
-    sleep(3600 * SECOND).await;
-    Ok(())
+    let night = async {
+        asleep.send(())?;
+        sleep(3600 * SECOND).await;
+        Ok(())
+    };
+    finally(night, async || {
+        sleep(Duration::from_millis(5)).await;
+        println!("{name} cleaned up");
+        Ok(())
+    })
+    .await
 }
 
 /// A second thread interrupts while main and two tasks sleep for an hour.

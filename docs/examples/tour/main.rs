@@ -19,6 +19,7 @@ mod start;
 
 mod asking;
 mod catching;
+mod cleaning_up;
 mod many;
 mod unheard;
 
@@ -88,8 +89,23 @@ const SCENARIOS: &[Scenario] = &[
         play: catching::log_chain,
     },
     Scenario {
+        name: "finally-awaits",
+        look_for: "a cancelled task cleans up with await, and has ended only then",
+        play: cleaning_up::finally_awaits,
+    },
+    Scenario {
+        name: "shield",
+        look_for: "a request to cancel waits until the shielded part is through",
+        play: cleaning_up::shield_writes,
+    },
+    Scenario {
+        name: "timeout-cleanup",
+        look_for: "a timeout lets its future clean up, and returns when it has",
+        play: cleaning_up::timeout_cleanup,
+    },
+    Scenario {
         name: "cancel-siblings",
-        look_for: "one task failed, so main cancels the rest, and goes on itself",
+        look_for: "one task failed, so main cancels the rest, waits for them, and goes on",
         play: many::cancel_siblings,
     },
     Scenario {
@@ -98,9 +114,24 @@ const SCENARIOS: &[Scenario] = &[
         play: many::fail_fast,
     },
     Scenario {
+        name: "try-gather",
+        look_for: "try_gather cancels the siblings, and fails when they have cleaned up",
+        play: many::try_gather_all,
+    },
+    Scenario {
         name: "settle",
         look_for: "all three take one second together, and every outcome is kept",
         play: many::settle_all,
+    },
+    Scenario {
+        name: "first-completed",
+        look_for: "the first answer counts; the others are cancelled and waited for",
+        play: many::first_completed,
+    },
+    Scenario {
+        name: "group",
+        look_for: "a group ends as a whole, and its error has every failure in it",
+        play: many::group_of_four,
     },
     Scenario {
         name: "fire-and-forget",
