@@ -16,9 +16,9 @@
 
 use crate::current;
 use crate::id::TaskId;
-use crate::life::{Ending, Header, Life, Wish};
+use crate::life::{Ending, Header, Life, Target, Wish};
 use crate::outcome::{Cancelled, Origin, Request};
-use crate::scopes::{Delivery, Kind, Left, NodeKey};
+use crate::scopes::{Delivery, Kind, Left, NodeKey, Nodes};
 use crate::state::{State, request};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,13 +30,22 @@ impl State {
         if header.is_finished() {
             return false;
         }
+        // A shutdown asks everybody, and then those who await somebody pass it
+        // on: that is one request, and not a second one for the clean-up.
+        let again = header.rare(|rare| rare.last_wish.replace(request.wish) == Some(request.wish));
+        if again {
+            return true;
+        }
         header.rare(|rare| {
             rare.cancelling = rare.cancelling.saturating_add(1);
             // Several requests before the next poll are one; the first counts,
             // unless a later one goes where it could not.
             match &rare.request {
                 Some(first) if first.through_shields || !request.through_shields => {}
-                _ => rare.request = Some(request),
+                _ => {
+                    rare.request = Some(request);
+                    rare.target = None;
+                }
             }
         });
         self.ask(header);
@@ -54,14 +63,17 @@ impl State {
     /// Takes one request back. Answers how many remain.
     pub(crate) fn take_back_cancel(&self, header: &Header) -> u32 {
         let left = header.if_rare(|rare| {
-            rare.cancelling = rare.cancelling.saturating_sub(1);
-            if rare.cancelling == 0 {
+            let before = rare.cancelling;
+            rare.cancelling = before.saturating_sub(1);
+            rare.last_wish = None;
+            if before == 1 {
                 rare.request = None;
+                rare.target = None;
             }
-            rare.cancelling
+            (before, rare.cancelling)
         });
-        let left = left.unwrap_or(0);
-        if left == 0 && !header.is_finished() {
+        let (before, left) = left.unwrap_or((0, 0));
+        if before == 1 && !header.is_finished() {
             header.life.set(header.life.get().unasked());
             self.scopes.borrow_mut().unmark(header.nodes.get());
         }
@@ -74,15 +86,48 @@ impl State {
         if header.nodes.get().is_empty() {
             return Delivery::Nobody;
         }
-        let (request, to_root) = header.rare(|rare| (rare.request.clone(), rare.to_root));
-        let Some(request) = request.filter(|_| !to_root) else { return Delivery::Nobody };
-        let mut wakers = Vec::new();
+        let (request, target) = header.rare(|rare| (rare.request.clone(), rare.target));
+        let Some(request) = request else { return Delivery::Nobody };
         let nodes = header.nodes.get();
-        let delivery = self.scopes.borrow_mut().deliver(nodes, None, &request, &mut wakers);
+        let mut wakers = Vec::new();
+        let delivery = self.deliver_to(nodes, target, &request, &mut wakers);
         self.as_if_queued(header.id.ticket(), || {
             wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
         });
         delivery
+    }
+
+    fn deliver_to(
+        &self,
+        nodes: Nodes,
+        target: Option<Target>,
+        request: &Arc<Request>,
+        wakers: &mut Vec<Waker>,
+    ) -> Delivery {
+        let mut scopes = self.scopes.borrow_mut();
+        let within = match target {
+            None => return scopes.deliver(nodes, None, request, wakers),
+            Some(Target::Root) => None,
+            Some(Target::Raised(key) | Target::Within(key)) => Some(key),
+        };
+        if let Some(Target::Within(_)) = target {
+            match scopes.deliver(nodes, within, request, wakers) {
+                Delivery::Nobody => {}
+                delivery => return delivery,
+            }
+        }
+        // What would be dropped now must not be under a shield.
+        if !request.through_shields && scopes.has_shield(nodes, within) {
+            return Delivery::Shielded;
+        }
+        let catcher = scopes.catcher(within, request);
+        match catcher.and_then(|key| scopes.mark(key, request.clone())) {
+            Some(waker) => {
+                wakers.push(waker);
+                Delivery::Marked(1)
+            }
+            None => Delivery::Nobody,
+        }
     }
 
     /// Tells those below a deadline that it has passed.
@@ -97,33 +142,41 @@ impl State {
     }
 
     /// Sends a request outward from the scope that is being polled: to the
-    /// nearest that stops it, or else to the root.
+    /// nearest that stops it, or else to the root. What is shielded beside is
+    /// waited for.
     pub(crate) fn raise(&self, request: &Arc<Request>) {
-        let scopes = self.scopes.borrow();
-        let catcher = scopes.catcher(self.scope.get(), request);
-        drop(scopes);
-        let Some(catcher) = catcher else {
-            self.with_running(|header| {
-                header.rare(|rare| {
-                    rare.request = Some(request.clone());
-                    rare.to_root = true;
-                });
-                self.ask(header);
+        request.set_raised();
+        let catcher = self.scopes.borrow().catcher(self.scope.get(), request);
+        self.with_running(|header| {
+            let shielded = self.scopes.borrow().has_shield(header.nodes.get(), catcher);
+            let waits = shielded && !request.through_shields;
+            if let Some(catcher) = catcher.filter(|_| !waits) {
+                let waker = self.scopes.borrow_mut().mark(catcher, request.clone());
+                waker.into_iter().for_each(|waker| self.wake_foreign(waker));
+                return;
+            }
+            header.rare(|rare| {
+                rare.request = Some(request.clone());
+                rare.target = Some(catcher.map_or(Target::Root, Target::Raised));
             });
-            return;
-        };
-        let waker = self.scopes.borrow_mut().mark(catcher, request.clone());
-        if let Some(waker) = waker {
-            self.wake_foreign(waker);
-        }
+            self.ask(header);
+        });
     }
 
-    /// Puts a request back that was heard and had no effect: it is delivered at
-    /// the next suspension of the running task.
+    /// Puts a request back that was heard and had no effect. It is delivered at
+    /// the next suspension of the running task; that of a deadline or a group,
+    /// by its owner, if that is still there.
     pub(crate) fn put_back(&self, request: &Arc<Request>) {
+        if request.owner.is_some() {
+            request.set_unheard();
+            return;
+        }
         self.with_running(|header| {
             header.rare(|rare| {
-                rare.request.get_or_insert_with(|| request.clone());
+                if rare.request.is_none() {
+                    rare.request = Some(request.clone());
+                    rare.target = None;
+                }
             });
             self.ask(header);
         });
@@ -151,6 +204,20 @@ impl State {
         self.with_running(|header| header.life.get() == Life::PollingAsked).unwrap_or(false)
     }
 
+    /// A shield has left: what it held back goes on.
+    fn shield_is_through(&self, header: &Header, left: &Left) {
+        let waits = header.rare(|rare| {
+            if let (None, Some(held), Some(parent)) = (&rare.request, &left.held, left.parent) {
+                rare.request = Some(held.clone());
+                rare.target = Some(Target::Within(parent));
+            }
+            rare.request.is_some()
+        });
+        if waits {
+            self.ask(header);
+        }
+    }
+
     /// Whether a token was made for the running task.
     pub(crate) fn is_mine(&self, token: &Cancelled) -> bool {
         self.running.get().is_some_and(|id| token.is_for(id, self.identity))
@@ -166,7 +233,7 @@ impl State {
         if !header.nodes.get().is_empty() {
             let mut wakers = Vec::new();
             self.scopes.borrow_mut().clear(&header.nodes, &mut wakers);
-            drop(wakers); // foreign: the borrow has ended
+            wakers.into_iter().for_each(|waker| self.drop_waker(waker));
         }
     }
 }
@@ -233,9 +300,8 @@ impl Standing {
         let cell = home.task(task)?;
         let header = cell.header();
         let left = home.scopes.borrow_mut().leave(&header.nodes, key)?;
-        let waits = header.if_rare(|rare| rare.request.is_some()).unwrap_or(false);
-        if left.kind == Kind::Shield && waits {
-            home.ask(header);
+        if left.kind == Kind::Shield {
+            home.shield_is_through(header, &left);
         }
         Some(left)
     }
@@ -265,6 +331,7 @@ impl Standing {
         };
         let nodes = home.with_running(|header| header.nodes.get());
         if cancelled && nodes.is_some_and(|nodes| home.scopes.borrow().others_wait(nodes, key)) {
+            home.scopes.borrow_mut().set_through(key);
             return Through::Stay; // the last of them raises it
         }
         let left = self.leave();
@@ -290,8 +357,15 @@ pub(crate) enum Through {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        let left = self.leave();
-        drop(left);
+        let home = self.place.as_ref().map(|(home, _)| home.clone());
+        let passed_on = self.leave().and_then(|left| left.passed_on);
+        // The await is given up, and with it the wait for the effect of a
+        // request. The request still stands.
+        if let (Some(home), Some(request)) = (home, passed_on)
+            && !request.is_raised()
+        {
+            home.put_back(&request);
+        }
     }
 }
 
@@ -331,10 +405,20 @@ impl Here<'_> {
             return false;
         }
         self.home.scopes.borrow_mut().pass_on(self.key, wish.clone(), only);
+        let passed_on = Arc::new(wish.passed_on());
         for child in them {
-            self.home.ask_to_cancel(child, wish.clone());
+            self.home.ask_to_cancel(child, passed_on.clone());
         }
         true
+    }
+
+    /// Drops what is inside because of a request, so that a panic in the drop
+    /// can say why there was one.
+    pub(crate) fn drop_inside(&self, request: &Arc<Request>, drop: impl FnOnce()) {
+        let home = self.home;
+        home.with_running(|header| header.rare(|rare| rare.dropping = Some(request.clone())));
+        self.inside(drop);
+        home.with_running(|header| header.rare(|rare| rare.dropping = None));
     }
 
     /// Polls what is inside.

@@ -97,7 +97,7 @@ impl State {
         if !self.settings.debug {
             return;
         }
-        let ignored = header.if_rare(|rare| rare.cancelling > 0 && !rare.accepted);
+        let ignored = header.if_rare(|rare| rare.cancelling > rare.accepted);
         if ignored == Some(true) {
             let message = "a task was asked to cancel, and ended with a value";
             let report = Report::make(ReportKind::IgnoredCancellation, message);
@@ -163,6 +163,14 @@ impl State {
         if let Err(panicked) = catch(|| waker.wake()) {
             let report = Report::make(ReportKind::CallbackPanicked, "a waker panicked");
             self.report(report.with_panic(panicked));
+        }
+    }
+
+    /// Drops a waker that may be anybody's, where no borrow is held.
+    pub(crate) fn drop_waker(&self, waker: Waker) {
+        if let Err(panicked) = catch(|| drop(waker)) {
+            let message = "a waker panicked while it was dropped";
+            self.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
         }
     }
 

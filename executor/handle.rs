@@ -205,6 +205,11 @@ impl<T> Task<T> {
         self.header().rare(|rare| rare.guardian = Some(guardian));
     }
 
+    /// Whether it has ended with a value.
+    pub(crate) fn is_well(&self) -> bool {
+        self.ending() == Some(Ending::Succeeded)
+    }
+
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.header().ending()
     }

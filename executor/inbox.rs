@@ -293,10 +293,13 @@ impl Address {
     pub(crate) fn move_out(&self, number: u16) {
         let on_wake = self.inbox.door().on_wake.take();
         // What is pushed from now on is the next tenant's: polls for nothing.
-        self.take_wakes(|_| ());
         self.inbox.bell.store(QUIET, Ordering::Release);
+        self.take_wakes(|_| ());
         lock(&LODGINGS).empty.push(number);
-        drop(on_wake); // foreign code: no lock is held
+        // Foreign code: no lock is held, and a panic has nobody to go to.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(on_wake))) {
+            std::mem::forget(payload);
+        }
     }
 }
 

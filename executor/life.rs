@@ -43,7 +43,7 @@
 
 use crate::id::TaskId;
 use crate::outcome::Request;
-use crate::scopes::Nodes;
+use crate::scopes::{NodeKey, Nodes};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -239,11 +239,15 @@ pub(crate) struct Rare {
     pub(crate) awaiter_after: u32,
     /// The wish to cancel that has not been fulfilled.
     pub(crate) request: Option<Arc<Request>>,
-    /// Nobody in the task is to be told of it: the root is dropped.
-    pub(crate) to_root: bool,
+    /// The wish that it was last asked to fulfil: it may come from several sides.
+    pub(crate) last_wish: Option<u64>,
+    /// Where the request goes, if not to the innermost of the whole task.
+    pub(crate) target: Option<Target>,
+    /// The request because of which something inside is being dropped.
+    pub(crate) dropping: Option<Arc<Request>>,
     pub(crate) cancelling: u32,
-    /// The task has said that it goes on in spite of a request.
-    pub(crate) accepted: bool,
+    /// So many requests had there been when the task said that it goes on.
+    pub(crate) accepted: u32,
     /// The group that it belongs to.
     pub(crate) guardian: Option<Rc<dyn Guardian>>,
     /// Where in the list of held failures.
@@ -292,6 +296,17 @@ impl Watch {
 pub(crate) trait Guardian {
     /// One of its tasks has ended. Answers whom to wake.
     fn ended(&self) -> Option<Waker>;
+}
+
+/// Where a request goes that does not begin at the innermost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// It was raised to the root: the whole task is dropped.
+    Root,
+    /// It was raised to this scope.
+    Raised(NodeKey),
+    /// A shield held it back. Now it goes to the innermost of what is around.
+    Within(NodeKey),
 }
 
 /// A done callback, ready to be called from the loop.

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Why a task that was spawned fallibly gave no value.
@@ -137,29 +137,38 @@ pub struct Cancelled {
 /// One wish to cancel; shared when many tasks are cancelled by the same.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// Tells this wish from all others; what is passed on stays the same wish.
+    pub(crate) wish: u64,
     pub(crate) reason: Cow<'static, str>,
     pub(crate) origin: Origin,
     pub(crate) location: Option<&'static Location<'static>>,
-    /// The deadline whose request this is, by its place in the tree of scopes.
-    pub(crate) deadline: Option<u32>,
+    /// The deadline or group whose request this is, by its place in the tree of
+    /// scopes. Nobody outside of that is told of it.
+    pub(crate) owner: Option<u32>,
     /// Whether shields do not keep it off.
     pub(crate) through_shields: bool,
     /// How many tokens of it there are.
     tokens: AtomicU32,
     /// Whether anybody has been told of it.
     heard: AtomicBool,
+    /// Whether it has been raised outward.
+    raised: AtomicBool,
 }
+
+static WISHES_EVER: AtomicU64 = AtomicU64::new(0);
 
 impl Request {
     pub(crate) fn new(reason: Cow<'static, str>, origin: Origin) -> Request {
         Request {
+            wish: WISHES_EVER.fetch_add(1, Ordering::Relaxed),
             reason,
             origin,
             location: None,
-            deadline: None,
+            owner: None,
             through_shields: false,
             tokens: AtomicU32::new(0),
             heard: AtomicBool::new(false),
+            raised: AtomicBool::new(false),
         }
     }
 
@@ -167,8 +176,15 @@ impl Request {
         Request { location, ..self }
     }
 
-    pub(crate) fn of_deadline(self, deadline: u32) -> Request {
-        Request { deadline: Some(deadline), ..self }
+    pub(crate) fn of(self, owner: u32) -> Request {
+        Request { owner: Some(owner), ..self }
+    }
+
+    /// The same wish for another task, where it goes its own way.
+    pub(crate) fn passed_on(&self) -> Request {
+        let Request { wish, reason, origin, location, through_shields, .. } = self;
+        let request = Request::new(reason.clone(), *origin).at(*location);
+        Request { wish: *wish, through_shields: *through_shields, ..request }
     }
 
     pub(crate) fn through_shields(self) -> Request {
@@ -182,6 +198,19 @@ impl Request {
 
     pub(crate) fn set_heard(&self) {
         self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whoever heard it had no use for it.
+    pub(crate) fn set_unheard(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_raised(&self) {
+        self.raised.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_heard(&self) -> bool {
@@ -373,6 +402,12 @@ impl Panicked {
         let caught = Caught { message, payload: Mutex::new(Some(payload)) };
         let caught = Arc::new(caught);
         Panicked(Box::new(Panic { caught, cancelled: None, as_error: OnceLock::new() }))
+    }
+
+    pub(crate) fn while_dropped(self, request: Arc<Request>, task: TaskId) -> Panicked {
+        let mut panic = self.0;
+        panic.cancelled = Some(TaskCancelled { request, task });
+        Panicked(panic)
     }
 
     pub(crate) fn while_cancelled(self, cancelled: &Cancelled) -> Panicked {

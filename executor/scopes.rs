@@ -103,6 +103,10 @@ struct Node {
     /// The request that it has passed on, and whose effect it waits for.
     passed_on: Option<Arc<Request>>,
     passed_on_to: Option<TaskId>,
+    /// What it has passed a request on to has ended.
+    through: bool,
+    /// Of a shield: the request that others in the task have heard meanwhile.
+    held: Option<Arc<Request>>,
     /// Of a deadline: when it passes, as far as is known.
     due: Instant,
     /// How often it was told of its mark in vain.
@@ -149,6 +153,8 @@ impl Scopes {
             mark: None,
             passed_on: None,
             passed_on_to: None,
+            through: false,
+            held: None,
             due: Instant::NEVER,
             unheard: 0,
             covered: false,
@@ -203,8 +209,8 @@ impl Scopes {
     /// held, and the request that it was not told of.
     pub(crate) fn leave(&mut self, nodes: &Cell<Nodes>, key: NodeKey) -> Option<Left> {
         self.get(key)?;
-        let Node { parent, children, previous, next, waker, mark, passed_on, kind, .. } =
-            self.nodes.remove(key.index as usize);
+        let node = self.nodes.remove(key.index as usize);
+        let Node { parent, children, previous, next, .. } = node;
         let Nodes { mut first, mut last } = nodes.get();
         match previous {
             NONE => first = next,
@@ -219,7 +225,8 @@ impl Scopes {
         if children > 0 {
             self.adopt(first, key, parent);
         }
-        Some(Left { kind, _mark: mark, _passed_on: passed_on, _waker: waker })
+        let Node { kind, held, passed_on, waker, mark, .. } = node;
+        Some(Left { kind, parent, held, passed_on, _mark: mark, _waker: waker })
     }
 
     /// Those below a node that has left are now below its parent. Rare: a
@@ -255,8 +262,10 @@ impl Scopes {
 /// What a node leaves behind.
 pub(crate) struct Left {
     pub(crate) kind: Kind,
+    pub(crate) parent: Option<NodeKey>,
+    pub(crate) held: Option<Arc<Request>>,
+    pub(crate) passed_on: Option<Arc<Request>>,
     _mark: Option<Arc<Request>>,
-    _passed_on: Option<Arc<Request>>,
     _waker: Waker,
 }
 
@@ -294,17 +303,19 @@ impl Scopes {
             }
         }
         // Then, who of the others may be reached?
-        let (mut marked, mut shielded) = (0, false);
+        let (mut marked, mut shielded) = (0, Vec::new());
         for &index in &all {
             let node = &self.nodes[index as usize];
-            if node.covered || node.is_ghost() || node.kind == Kind::Deadline {
+            let is_shield = node.kind == Kind::Shield;
+            if node.covered && !is_shield || node.is_ghost() || node.kind == Kind::Deadline {
                 continue;
             }
             let key = NodeKey { index, entry: node.entry };
             match self.reach(key, within, request.through_shields) {
                 Reach::Outside => {}
-                Reach::Shielded => shielded = true,
-                Reach::Open if node.kind == Kind::Shield => {}
+                Reach::Shielded if is_shield => shielded.push(index),
+                Reach::Shielded => {}
+                Reach::Open if is_shield => {}
                 Reach::Open => {
                     let node = &mut self.nodes[index as usize];
                     node.tell(request);
@@ -313,11 +324,14 @@ impl Scopes {
                 }
             }
         }
-        match (marked, shielded) {
-            (0, false) => Delivery::Nobody,
-            (0, true) => Delivery::Shielded,
-            (marked, _) => Delivery::Marked(marked),
+        if marked == 0 {
+            return if shielded.is_empty() { Delivery::Nobody } else { Delivery::Shielded };
         }
+        // The others hear it now; those under shields when they are through.
+        for index in shielded {
+            self.nodes[index as usize].held.get_or_insert_with(|| request.clone());
+        }
+        Delivery::Marked(marked)
     }
 
     /// Whether a request from `within` (or from outside) gets through to a node.
@@ -342,7 +356,7 @@ impl Scopes {
         while let Some(node) = at.and_then(|key| self.get(key)) {
             let stops = match node.kind {
                 Kind::Catch => true,
-                Kind::Deadline => request.deadline == Some(node.entry),
+                Kind::Deadline => request.owner == Some(node.entry),
                 Kind::Forward | Kind::Shield => false,
             };
             if stops {
@@ -371,8 +385,13 @@ impl Scopes {
     /// `only` is the one, if there is only one.
     pub(crate) fn pass_on(&mut self, key: NodeKey, request: Arc<Request>, only: Option<TaskId>) {
         if let Some(node) = self.get_mut(key) {
-            node.passed_on = Some(request);
+            // A deadline does not take the place of somebody's request.
+            let stays = |before: &Arc<Request>| before.owner.is_none() && request.owner.is_some();
+            if !node.passed_on.as_ref().is_some_and(stays) {
+                node.passed_on = Some(request);
+            }
             node.passed_on_to = only;
+            node.through = false;
         }
     }
 
@@ -392,7 +411,24 @@ impl Scopes {
         let Some(this) = self.get(key) else { return false };
         self.indices(nodes).any(|index| {
             let node = &self.nodes[index as usize];
-            index != key.index && node.parent == this.parent && node.passed_on.is_some()
+            let waits = node.passed_on.is_some() && !node.through;
+            index != key.index && node.parent == this.parent && waits
+        })
+    }
+
+    /// What a node has passed its request on to has ended.
+    pub(crate) fn set_through(&mut self, key: NodeKey) {
+        if let Some(node) = self.get_mut(key) {
+            node.through = true;
+        }
+    }
+
+    /// Whether there is a shield below `within`, or anywhere in the task.
+    pub(crate) fn has_shield(&self, nodes: Nodes, within: Option<NodeKey>) -> bool {
+        self.indices(nodes).any(|index| {
+            let node = &self.nodes[index as usize];
+            let key = NodeKey { index, entry: node.entry };
+            node.kind == Kind::Shield && !matches!(self.reach(key, within, true), Reach::Outside)
         })
     }
 
@@ -492,7 +528,7 @@ impl Node {
         match &self.mark {
             None => self.mark = Some(request.clone()),
             Some(mark) if Arc::ptr_eq(mark, request) => {}
-            Some(mark) if mark.deadline.is_some() && request.deadline.is_some() => {
+            Some(mark) if mark.owner.is_some() && request.owner.is_some() => {
                 self.mark = Some(request.clone());
             }
             // What comes in the same breath as another is heard with it.

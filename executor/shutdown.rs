@@ -50,7 +50,10 @@ pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
     loop {
         let turn = turn::turn(state, Budget::Batch, None);
         let all_done = state.live() == 0 && turn.next != Next::Ready;
-        if all_done || patience.is_at_its_end(state) {
+        // The turn has dropped everybody if the grace is over; but callbacks and
+        // reports may go on making others for ever.
+        let over = stop::is_over(state) || patience.is_at_its_end(state);
+        if all_done || over {
             break;
         }
         if turn::wait(state, turn.next) == Waited::Stuck {

@@ -68,6 +68,12 @@ pub(crate) fn grace_ends(state: &State) -> Option<Instant> {
     state.grace_ends.get().filter(|_| is_going_on(state) && state.live() > 0)
 }
 
+/// Whether that time is over.
+pub(crate) fn is_over(state: &State) -> bool {
+    let ends = state.grace_ends.get().filter(|_| is_going_on(state));
+    ends.is_some_and(|end| state.now() >= end)
+}
+
 /// Nobody waits for a clock that stands still: the grace is over.
 pub(crate) fn end_grace(state: &State) {
     state.grace_ends.set(Some(Instant::ZERO));

@@ -197,10 +197,20 @@ struct Parts<'a, F, T> {
 
 impl<F: Future, T> Parts<'_, F, T> {
     fn poll<B: Body<F, Value = T>>(self, cx: &mut Context<'_>) -> Poll<()> {
-        let outcome = match catch(|| self.stage.poll(cx)) {
+        // What the output means is asked in there too: to drop what a foreign
+        // error was wrapped in is foreign.
+        let (task, executor) = (self.header.id, self.home.identity);
+        let poll = || self.stage.poll(cx).map(|output| B::outcome(output, task, executor));
+        let outcome = match catch(poll) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => B::outcome(output, self.header.id, self.home.identity),
-            Err(panicked) => Err(TaskError::Panicked(panicked)),
+            Ok(Poll::Ready(outcome)) => outcome,
+            Err(panicked) => {
+                let dropping = self.header.if_rare(|rare| rare.dropping.take()).flatten();
+                Err(TaskError::Panicked(match dropping {
+                    Some(request) => panicked.while_dropped(request, self.header.id),
+                    None => panicked,
+                }))
+            }
         };
         if let Err(panicked) = catch(|| self.stage.drop_future()) {
             self.panicked_in_drop("a future panicked while it was dropped", panicked);

@@ -302,7 +302,7 @@ fn see_to_stopping(state: &State, main: Option<Pin<&dyn AnyTask>>, latest_before
     if closing {
         stop::cancel_newcomers(state, latest_before);
     }
-    let over = stop::grace_ends(state).is_some_and(|end| state.now() >= end);
+    let over = stop::is_over(state);
     if over && closing {
         state.drop_all(main, ReportKind::Overran);
     } else if over {

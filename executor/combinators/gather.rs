@@ -159,8 +159,7 @@ impl<T> Children<T> {
             && let Some(told) = here.heard()
         {
             let request = told.request().clone();
-            let all_well = |task: &Task<T>| task.ending() == Some(Ending::Succeeded);
-            if self.tasks.iter().all(all_well) {
+            if self.tasks.iter().all(Task::is_well) {
                 // Their values are there already. The request still stands.
                 here.home.put_back(&request);
             } else if here.forward_to_tasks(&self.tasks, &request) {
@@ -177,10 +176,18 @@ impl<T> Children<T> {
             return Poll::Pending;
         }
         if let Some(request) = self.request.take() {
-            return self.leave_and_raise(&request); // all have ended: now it is our turn
+            // All have ended. If by the request, now it is our turn to be told.
+            if !self.all_well() {
+                return self.leave_and_raise(&request);
+            }
+            current::with(|state| state.map(|state| state.put_back(&request)));
         }
         drop(self.standing.leave());
         Poll::Ready(News::All)
+    }
+
+    fn all_well(&self) -> bool {
+        self.tasks.iter().all(Task::is_well)
     }
 
     /// Whoever waits here is told now. This is never ready.

@@ -244,8 +244,9 @@ impl Members {
         if self.stage.get() != Stage::Ended {
             self.stage.set(Stage::Aborted);
         }
-        for id in self.ids.borrow().iter().rev() {
-            if let Some(task) = self.home.task(*id) {
+        let ids = self.ids.borrow().clone(); // to ask may call `on_wake`
+        for id in ids.into_iter().rev() {
+            if let Some(task) = self.home.task(id) {
                 self.home.ask_to_cancel(task.header(), request.clone());
             }
         }

@@ -2,7 +2,8 @@
 
 use super::around::{Around, Wrapped};
 use crate::cancelling::Standing;
-use crate::current::state_for;
+use crate::current::{self, state_for};
+use crate::life::Header;
 use crate::outcome::Cancelled;
 use crate::scopes::Kind;
 use std::future::Future;
@@ -82,7 +83,7 @@ impl<F: Future> Around<F> for Scope {
         let Some(cancelled) = heard else { return Poll::Pending };
         // What is inside is dropped where it stands, inside still; after that
         // nobody can tell us anything any more.
-        here.inside(|| future.set(None));
+        here.drop_inside(cancelled.request(), || future.set(None));
         drop(self.standing.leave());
         Poll::Ready(Err(cancelled))
     }
@@ -92,11 +93,11 @@ impl Cancelled {
     /// Ends the cancellation here: the task goes on, and means to. In debug mode
     /// it is not reported as having ignored it.
     pub fn accept(self) {
-        crate::current::with(|state| {
-            state.and_then(|state| {
-                state.with_running(|header| header.rare(|rare| rare.accepted = true))
-            })
-        });
+        if self.request().owner.is_some() {
+            return; // a deadline's or a group's, which nobody counts
+        }
+        let accepted = |header: &Header| header.rare(|rare| rare.accepted = rare.cancelling);
+        current::with(|state| state.and_then(|state| state.with_running(accepted)));
     }
 
     /// Lets the cancellation go on outward from here: to the next scope around,

@@ -306,7 +306,7 @@ fn is_over(
 
 fn request_of(entry: u32) -> Arc<Request> {
     let request = Request::new("the deadline has elapsed".into(), Origin::TimedOut);
-    Arc::new(request.of_deadline(entry))
+    Arc::new(request.of(entry))
 }
 
 impl Due {
