@@ -306,6 +306,24 @@ impl Standing {
         Some(left)
     }
 
+    /// What was waited for has ended because of `request`, which now goes on
+    /// outward: at once, or when the last of those has raised it who wait for
+    /// its effect beside us.
+    pub(crate) fn raise_with_others(&mut self, request: &Arc<Request>) {
+        let Some((home, key)) = self.place.as_ref().map(|(home, key)| (home.clone(), *key)) else {
+            return;
+        };
+        let catcher = home.scopes.borrow().catcher(home.scope.get(), request);
+        let nodes = home.with_running(|header| header.nodes.get());
+        let waits = |nodes| home.scopes.borrow().others_wait(nodes, key, catcher);
+        if nodes.is_some_and(waits) {
+            home.scopes.borrow_mut().set_through(key);
+            return;
+        }
+        drop(self.leave());
+        home.raise(request);
+    }
+
     /// The await is through: what it waited for has ended, in this way.
     pub(crate) fn through(&mut self, ending: Option<Ending>) -> Through {
         let Some((home, key)) = &self.place else { return Through::Go };
@@ -329,17 +347,11 @@ impl Standing {
             drop(left);
             return Through::Go;
         };
-        let nodes = home.with_running(|header| header.nodes.get());
-        if cancelled && nodes.is_some_and(|nodes| home.scopes.borrow().others_wait(nodes, key)) {
-            home.scopes.borrow_mut().set_through(key);
-            return Through::Stay; // the last of them raises it
-        }
-        let left = self.leave();
-        drop(left);
         if cancelled {
-            home.raise(&request);
+            self.raise_with_others(&request);
             return Through::Stay;
         }
+        drop(self.leave());
         // It ended otherwise: its outcome is news, and the request still stands.
         home.put_back(&request);
         Through::Go
@@ -381,6 +393,9 @@ impl Here<'_> {
         let request = self.home.scopes.borrow_mut().take_mark(self.key)?;
         request.set_heard();
         self.home.with_running(|header| {
+            if request.owner.is_none() {
+                header.rare(|rare| rare.last_heard = Some(request.clone()));
+            }
             let same = |first: &Arc<Request>| Arc::ptr_eq(first, &request);
             let was = header.if_rare(|rare| rare.request.take_if(|first| same(first)).is_some());
             if was == Some(true) {
@@ -410,6 +425,23 @@ impl Here<'_> {
             self.home.ask_to_cancel(child, passed_on.clone());
         }
         true
+    }
+
+    /// Drops what is inside because a deadline has passed or a group is aborted.
+    /// Somebody's request that is in hand there goes with it, and so is put back.
+    pub(crate) fn drop_inside_of(&self, request: &Arc<Request>, drop: impl FnOnce()) {
+        let home = self.home;
+        let heard = home.with_running(|header| header.if_rare(|rare| rare.last_heard.clone()));
+        let heard = heard.flatten().flatten().filter(|heard| heard.is_in_hand());
+        self.drop_inside(request, drop);
+        if let Some(heard) = heard.filter(|heard| !heard.is_in_hand()) {
+            home.put_back(&heard);
+        }
+    }
+
+    /// Passes a request on to nobody in particular: to wait for its effect.
+    pub(crate) fn waits_for(&self, request: &Arc<Request>) {
+        self.home.scopes.borrow_mut().pass_on(self.key, request.clone(), None);
     }
 
     /// Drops what is inside because of a request, so that a panic in the drop

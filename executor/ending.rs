@@ -13,7 +13,7 @@
 
 use crate::life::{Awaiter, Ending, Header, Hearing, Held, Life};
 use crate::outcome::{Origin, catch};
-use crate::report::{Effect, Ledger, Report, ReportKind};
+use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::state::{AnyTask, Counts, Phase, State, TaskRc, add_one, request};
 use std::cell::Cell;
 use std::pin::Pin;
@@ -113,7 +113,7 @@ impl State {
         header.hearing.set(hearing);
         match hearing {
             Hearing::Ignored => add_one(&self.counts.ignored),
-            Hearing::Retrieved => add_one(&self.counts.retrieved),
+            Hearing::Owned => add_one(&self.counts.held), // until the group hands it over
             Hearing::Held { .. } => {
                 add_one(&self.counts.held);
                 let place = self.held.borrow_mut().insert(task.clone());
@@ -210,6 +210,20 @@ impl State {
             Some(error) => report.with_error(error),
             None => report,
         });
+    }
+
+    /// A group hands over the errors of so many of its tasks.
+    pub(crate) fn handed_over(&self, count: u64) {
+        self.counts.held.set(self.counts.held.get() - count);
+        self.counts.retrieved.set(self.counts.retrieved.get() + count);
+    }
+
+    /// Nobody waits for a group any more: the handler hears of an error that it
+    /// has collected.
+    pub(crate) fn report_collected(&self, task: TaskInfo, error: anyhow::Error) {
+        let message = "failure in a group that nobody waited for";
+        let report = Report::make(ReportKind::NeverRetrieved, message).about(task);
+        self.report(report.with_error(error).with_effect(Effect::Settles));
     }
 
     /// Whoever waited for a main is given something else: the handler hears of

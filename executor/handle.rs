@@ -16,7 +16,7 @@
 
 use crate::cancelling::{Here, Standing, Through};
 use crate::id::TaskId;
-use crate::life::{Awaiter, Ending, Guardian, Header, Hearing, Watch};
+use crate::life::{Awaiter, Ending, Guardian, Header, Watch};
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo, TaskState};
 use crate::scopes::Kind;
@@ -199,9 +199,8 @@ impl<T> Task<T> {
         self.home().ask_to_cancel(self.header(), request.clone())
     }
 
-    /// Makes its failure, if it fails, that of a group.
+    /// Lets a group know when it has ended.
     pub(crate) fn join_group(&self, guardian: Rc<dyn Guardian>) {
-        self.header().hearing.set(Hearing::Owned);
         self.header().rare(|rare| rare.guardian = Some(guardian));
     }
 

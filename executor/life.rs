@@ -31,7 +31,7 @@
 //! | --- | --- | --- | --- | --- | --- | --- |
 //! | `Open` | → `Held` | → `Leaving`, report | – | – | → `Unwanted` | – |
 //! | `Unwanted` | → `Ignored` | → `Ignored` | – | – | – | – |
-//! | `Owned` (by a group) | → `Retrieved` | → `Retrieved` | – | – | – | – |
+//! | `Owned` by a group, which counts | `Owned` | `Owned` | – | – | – | – |
 //! | `Held` | | | → `Retrieved` | → `Leaving`, report | → `Ignored` | → `Reported`, report |
 //! | all others | | | – | – | – | – |
 //!
@@ -159,7 +159,8 @@ pub(crate) enum Hearing {
     Open,
     /// Nothing has failed yet, and if it does, nobody wants to know.
     Unwanted,
-    /// Nothing has failed yet, and if it does, a group has its error.
+    /// It is about to fail, and a group has its error, to hand it over or to
+    /// have it reported.
     Owned,
     /// Failed, and somebody may ask. `late`: it failed during a shutdown.
     Held { late: bool },
@@ -177,7 +178,7 @@ impl Hearing {
     pub(crate) fn failed(self, somebody_may_ask: bool, late: bool) -> Hearing {
         match self {
             Hearing::Unwanted => Hearing::Ignored,
-            Hearing::Owned => Hearing::Retrieved,
+            Hearing::Owned => Hearing::Owned,
             _ if somebody_may_ask => Hearing::Held { late },
             _ => Hearing::Leaving,
         }
@@ -243,6 +244,8 @@ pub(crate) struct Rare {
     pub(crate) last_wish: Option<u64>,
     /// Where the request goes, if not to the innermost of the whole task.
     pub(crate) target: Option<Target>,
+    /// The latest request that somebody in the task has heard.
+    pub(crate) last_heard: Option<Arc<Request>>,
     /// The request because of which something inside is being dropped.
     pub(crate) dropping: Option<Arc<Request>>,
     pub(crate) cancelling: u32,

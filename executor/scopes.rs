@@ -405,14 +405,14 @@ impl Scopes {
         self.get(key)?.passed_on.clone()
     }
 
-    /// Whether somebody beside this node has passed a request on and still
-    /// waits for its effect.
-    pub(crate) fn others_wait(&self, nodes: Nodes, key: NodeKey) -> bool {
-        let Some(this) = self.get(key) else { return false };
+    /// Whether somebody else below `within`, or in the whole task, has passed a
+    /// request on and still waits for its effect.
+    pub(crate) fn others_wait(&self, nodes: Nodes, key: NodeKey, within: Option<NodeKey>) -> bool {
         self.indices(nodes).any(|index| {
             let node = &self.nodes[index as usize];
-            let waits = node.passed_on.is_some() && !node.through;
-            index != key.index && node.parent == this.parent && waits
+            let waits = node.passed_on.is_some() && !node.through && index != key.index;
+            let other = NodeKey { index, entry: node.entry };
+            waits && !matches!(self.reach(other, within, true), Reach::Outside)
         })
     }
 
@@ -528,7 +528,10 @@ impl Node {
         match &self.mark {
             None => self.mark = Some(request.clone()),
             Some(mark) if Arc::ptr_eq(mark, request) => {}
-            Some(mark) if mark.owner.is_some() && request.owner.is_some() => {
+            Some(mark) if mark.owner.is_some() => {
+                // An outer deadline replaces an inner one, and somebody's wish
+                // replaces both.
+                mark.set_heard();
                 self.mark = Some(request.clone());
             }
             // What comes in the same breath as another is heard with it.

@@ -122,6 +122,8 @@ struct Children<T> {
     standing: Standing,
     /// The request on whose behalf they have been cancelled.
     request: Option<Arc<Request>>,
+    /// All have ended because of it, and it has gone on outward.
+    raised: bool,
 }
 
 /// Something happened to the children.
@@ -140,6 +142,7 @@ impl<T> Children<T> {
             watched: false,
             standing: Standing::default(),
             request: None,
+            raised: false,
         }
     }
 
@@ -154,19 +157,25 @@ impl<T> Children<T> {
                 }
             }
         }
-        if self.unfinished > 0
+        if (self.unfinished > 0 || self.raised)
             && let Some(here) = self.standing.poll(Kind::Forward, cx)
             && let Some(told) = here.heard()
         {
             let request = told.request().clone();
+            if self.raised {
+                return self.raise(&request); // those whom we waited for had no use for it
+            }
             if self.tasks.iter().all(Task::is_well) {
                 // Their values are there already. The request still stands.
                 here.home.put_back(&request);
             } else if here.forward_to_tasks(&self.tasks, &request) {
                 self.request = Some(request);
             } else {
-                return self.leave_and_raise(&request);
+                return self.raise(&request);
             }
+        }
+        if self.raised {
+            return Poll::Pending;
         }
         if let Some(place) = self.watch.next(cx.waker()) {
             self.unfinished -= 1;
@@ -178,7 +187,7 @@ impl<T> Children<T> {
         if let Some(request) = self.request.take() {
             // All have ended. If by the request, now it is our turn to be told.
             if !self.all_well() {
-                return self.leave_and_raise(&request);
+                return self.raise(&request);
             }
             current::with(|state| state.map(|state| state.put_back(&request)));
         }
@@ -191,10 +200,9 @@ impl<T> Children<T> {
     }
 
     /// Whoever waits here is told now. This is never ready.
-    fn leave_and_raise(&mut self, request: &Arc<Request>) -> Poll<News> {
-        drop(self.standing.leave());
-        current::with(|state| state.map(|state| state.raise(request)));
-        self.unfinished = usize::MAX;
+    fn raise(&mut self, request: &Arc<Request>) -> Poll<News> {
+        self.standing.raise_with_others(request);
+        self.raised = true;
         Poll::Pending
     }
 

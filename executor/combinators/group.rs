@@ -10,8 +10,9 @@ use crate::cancelling::{Here, Standing};
 use crate::current::state_for;
 use crate::handle::Task;
 use crate::id::TaskId;
-use crate::life::Guardian;
+use crate::life::{Guardian, Hearing};
 use crate::outcome::{Cancelled, Origin, Request, catch};
+use crate::report::TaskInfo;
 use crate::scopes::{Delivery, Kind};
 use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
 use crate::state::State;
@@ -81,7 +82,14 @@ pub async fn group<T>(body: impl AsyncFnOnce(Group) -> anyhow::Result<T>) -> Res
     let body = body(Group { members: members.clone() });
     let around = AroundGroup {
         standing: Standing::default(),
-        fate: Fate { members, answer: None, abort: None, request: None },
+        fate: Fate {
+            members,
+            answer: None,
+            abort: None,
+            request: None,
+            entry: None,
+            raised: false,
+        },
     };
     Wrapped::new(body, around).await
 }
@@ -205,7 +213,8 @@ struct Members {
     live: Cell<usize>,
     /// All that live, and some that have ended.
     ids: RefCell<Vec<TaskId>>,
-    errors: RefCell<Vec<anyhow::Error>>,
+    /// Of its tasks, in the order in which they ended.
+    errors: RefCell<Vec<(TaskInfo, anyhow::Error)>>,
     stage: Cell<Stage>,
     /// Who waits for the group.
     waker: Cell<Option<Waker>>,
@@ -232,18 +241,29 @@ impl Members {
         ids.push(task.id());
     }
 
-    fn failed(&self, error: anyhow::Error) {
-        self.errors.borrow_mut().push(error);
+    /// Whether an error only says that the group has another.
+    fn has_already(&self, error: &anyhow::Error) -> bool {
+        error.downcast_ref::<OwnedByGroup>().is_some() && !self.errors.borrow().is_empty()
+    }
+
+    /// The running task fails: its error is the group's.
+    fn take_failure(&self, error: anyhow::Error) {
+        let info = self.home.with_running(|header| {
+            header.hearing.set(Hearing::Owned);
+            self.home.info(header)
+        });
+        self.errors.borrow_mut().extend(info.map(|info| (info, error)));
         if self.stage.get() == Stage::Open {
             self.stage.set(Stage::Failed);
         }
     }
 
     /// Cancels all tasks, the youngest first.
-    fn abort(&self, request: &Arc<Request>) {
+    fn abort(&self, request: &Request) {
         if self.stage.get() != Stage::Ended {
             self.stage.set(Stage::Aborted);
         }
+        let request = Arc::new(request.passed_on());
         let ids = self.ids.borrow().clone(); // to ask may call `on_wake`
         for id in ids.into_iter().rev() {
             if let Some(task) = self.home.task(id) {
@@ -282,10 +302,15 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for Member {
             Err(panicked) => anyhow::Error::new(panicked),
         };
         let home = &self.members.home;
-        if error.downcast_ref::<Cancelled>().is_some_and(|token| home.is_mine(token)) {
-            return Poll::Ready(Err(error));
+        let is_token = error.downcast_ref::<Cancelled>().is_some_and(|token| home.is_mine(token));
+        if is_token || self.members.stage.get() == Stage::Ended {
+            return Poll::Ready(Err(error)); // nobody collects any more
         }
-        self.members.failed(error);
+        if self.members.has_already(&error) {
+            home.with_running(|header| header.hearing.set(Hearing::Unwanted));
+        } else {
+            self.members.take_failure(error);
+        }
         Poll::Ready(Err(anyhow::Error::new(OwnedByGroup)))
     }
 }
@@ -306,6 +331,10 @@ struct Fate<T> {
     abort: Option<Arc<Request>>,
     /// The request to cancel that came from outside.
     request: Option<Arc<Request>>,
+    /// The place of the group in the tree of scopes, whose request `abort` is.
+    entry: Option<u32>,
+    /// All have ended because of `request`, and it has gone on outward.
+    raised: bool,
 }
 
 impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
@@ -318,68 +347,72 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
     ) -> Poll<Self::Output> {
         let AroundGroup { standing, fate } = self;
         let here = standing.poll(Kind::Catch, cx);
+        fate.entry = here.as_ref().map(|here| here.key.entry());
         let heard = || here.as_ref().and_then(Here::heard);
-        let inside = |work: &mut dyn FnMut() -> Poll<F::Output>| match &here {
-            Some(here) => here.inside(work),
-            None => work(),
-        };
-        let mut stops_body = heard().is_some_and(|told| fate.told(&told));
-        if let Some(mut body) = future.as_mut().as_pin_mut().filter(|_| !stops_body) {
-            match inside(&mut || body.as_mut().poll(cx)) {
+        let mut stops_body = heard().is_some_and(|told| fate.told(here.as_ref(), &told));
+        if let Some(body) = future.as_mut().as_pin_mut().filter(|_| !stops_body) {
+            let polled = match &here {
+                Some(here) => here.inside(|| body.poll(cx)),
+                None => body.poll(cx),
+            };
+            match polled {
                 Poll::Ready(answer) => {
                     future.set(None);
-                    fate.body_ended(answer);
+                    fate.body_ended(here.as_ref(), answer);
                 }
                 Poll::Pending => {
                     // A failure is seen to after each poll of the body, and so
                     // is what something inside has raised to us.
                     fate.see_to_failures();
                     stops_body = here.as_ref().is_some_and(|here| fate.tells_nobody(here));
-                    stops_body |= heard().is_some_and(|told| fate.told(&told));
+                    stops_body |= heard().is_some_and(|told| fate.told(here.as_ref(), &told));
                 }
             }
         }
         if stops_body {
-            let _pending = inside(&mut || {
-                future.set(None);
-                Poll::Pending
-            });
+            match (&here, fate.request.as_ref().or(fate.abort.as_ref())) {
+                (Some(here), Some(why)) => here.drop_inside_of(why, || future.set(None)),
+                _ => future.set(None),
+            }
         }
         fate.see_to_failures();
         if future.is_some() || fate.members.live.get() > 0 {
             drop(fate.members.waker.replace(Some(cx.waker().clone())));
             return Poll::Pending;
         }
-        drop(standing.leave());
-        fate.end()
+        fate.end(standing)
     }
 }
 
 impl<T> Fate<T> {
     /// The group is told of a request: its own, which is for the body only, or
     /// one from outside, which is for the tasks too. The body stops.
-    fn told(&mut self, told: &Cancelled) -> bool {
+    fn told(&mut self, here: Option<&Here<'_>>, told: &Cancelled) -> bool {
         let own = self.abort.as_ref().is_some_and(|abort| Arc::ptr_eq(abort, told.request()));
         if !own {
+            self.raised = false;
             self.members.abort(told.request());
+            here.into_iter().for_each(|here| here.waits_for(told.request()));
             self.request.get_or_insert_with(|| told.request().clone());
         }
         true
     }
 
-    fn body_ended(&mut self, answer: anyhow::Result<T>) {
-        let home = self.members.home.clone();
-        let error = answer.as_ref().err();
-        let token = error.and_then(|error| error.downcast_ref::<Cancelled>());
-        match token.filter(|token| home.is_mine(token)) {
+    fn body_ended(&mut self, here: Option<&Here<'_>>, answer: anyhow::Result<T>) {
+        let Err(error) = &answer else {
+            self.answer = Some(answer);
+            return;
+        };
+        let token = error.downcast_ref::<Cancelled>();
+        match token.filter(|token| self.members.home.is_mine(token)) {
             Some(token) => {
-                self.told(token);
+                self.told(here, token);
             }
             None => {
-                if error.is_some() {
-                    self.abort_members();
+                self.abort_members();
+                if !self.members.has_already(error) {
+                    self.answer = Some(answer);
                 }
-                self.answer = Some(answer);
             }
         }
     }
@@ -391,8 +424,14 @@ impl<T> Fate<T> {
     }
 
     fn abort_members(&mut self) {
+        let entry = self.entry;
         let request = self.abort.get_or_insert_with(|| {
-            Arc::new(Request::new("another task of the group has failed".into(), Origin::Group))
+            let reason = "another task of the group has failed";
+            let request = Request::new(reason.into(), Origin::Group);
+            Arc::new(match entry {
+                Some(entry) => request.of(entry),
+                None => request,
+            })
         });
         self.members.abort(request);
     }
@@ -407,9 +446,14 @@ impl<T> Fate<T> {
     }
 
     /// All have ended.
-    fn end(&mut self) -> Poll<Result<T, GroupError>> {
+    fn end(&mut self, standing: &mut Standing) -> Poll<Result<T, GroupError>> {
         self.members.stage.set(Stage::Ended);
-        let mut errors = self.members.errors.take();
+        if self.raised {
+            return Poll::Pending;
+        }
+        let collected = self.members.errors.take();
+        self.members.home.handed_over(collected.len() as u64);
+        let mut errors: Vec<_> = collected.into_iter().map(|(_, error)| error).collect();
         let value = match self.answer.take() {
             Some(Err(error)) => {
                 errors.push(error);
@@ -420,14 +464,19 @@ impl<T> Fate<T> {
         let home = &self.members.home;
         match (self.request.take(), value) {
             (request, _) if !errors.is_empty() => {
+                drop(standing.leave());
                 request.into_iter().for_each(|request| home.put_back(&request));
                 Poll::Ready(Err(GroupError { errors }))
             }
             (Some(request), _) => {
-                home.raise(&request);
+                self.raised = true;
+                standing.raise_with_others(&request);
                 Poll::Pending
             }
-            (None, Some(value)) => Poll::Ready(Ok(value)),
+            (None, Some(value)) => {
+                drop(standing.leave());
+                Poll::Ready(Ok(value))
+            }
             (None, None) => unreachable!("a body stops because of a request or an error"),
         }
     }
@@ -436,9 +485,11 @@ impl<T> Fate<T> {
 impl<T> Drop for Fate<T> {
     fn drop(&mut self) {
         if self.members.stage.get() != Stage::Ended && self.members.live.get() > 0 {
-            let request = Request::new("its group was dropped".into(), Origin::Group);
-            self.members.abort(&Arc::new(request));
+            self.members.abort(&Request::new("its group was dropped".into(), Origin::Group));
         }
         self.members.stage.set(Stage::Ended);
+        for (task, error) in self.members.errors.take() {
+            self.members.home.report_collected(task, error);
+        }
     }
 }

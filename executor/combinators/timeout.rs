@@ -252,9 +252,9 @@ impl<F: Future> Around<F> for Deadline {
         if !over {
             return Poll::Pending;
         }
-        match &here {
-            Some(here) => here.inside(|| future.set(None)),
-            None => future.set(None),
+        match (&here, &self.passed) {
+            (Some(here), Some(passed)) => here.drop_inside_of(passed, || future.set(None)),
+            _ => future.set(None),
         }
         drop(self.standing.leave());
         Poll::Ready(Err(Elapsed))
@@ -281,10 +281,7 @@ fn is_over(
         if !elapsed && !told {
             return false;
         }
-        // Somebody has asked the task to cancel and nobody has heard yet: that
-        // goes first, and is not to be taken for us.
-        if home.is_asked() && !home.scopes.borrow().is_shielded(here.key) {
-            cx.waker().wake_by_ref();
+        if somebody_goes_first(here, cx) {
             return false;
         }
         let outermost = home.scopes.borrow().outermost_passed(here.key, home.latest());
@@ -296,12 +293,22 @@ fn is_over(
         *passed = Some(request_of(here.key.entry()));
     }
     match passed {
-        Some(request) if !request.is_heard() => {
+        Some(request) if !request.is_heard() && !somebody_goes_first(here, cx) => {
             let delivery = home.deliver_below(here.key, request);
             delivery == Delivery::Nobody && !request.is_heard()
         }
         _ => false,
     }
+}
+
+/// Somebody has asked the task to cancel and nobody has heard yet: that goes
+/// first, and is not to be taken for us.
+fn somebody_goes_first(here: &Here<'_>, cx: &Context<'_>) -> bool {
+    let first = here.home.is_asked() && !here.home.scopes.borrow().is_shielded(here.key);
+    if first {
+        cx.waker().wake_by_ref();
+    }
+    first
 }
 
 fn request_of(entry: u32) -> Arc<Request> {
