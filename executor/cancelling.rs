@@ -17,7 +17,8 @@
 use crate::current;
 use crate::id::TaskId;
 use crate::life::{Ending, Header, Life, Target, Wish};
-use crate::outcome::{Cancelled, Origin, Request};
+use crate::outcome::{Cancelled, Origin, Request, catch};
+use crate::report::{Report, ReportKind};
 use crate::scopes::{Delivery, Kind, Left, NodeKey, Nodes};
 use crate::state::{State, request};
 use std::rc::Rc;
@@ -89,10 +90,10 @@ impl State {
         let (request, target) = header.rare(|rare| (rare.request.clone(), rare.target));
         let Some(request) = request else { return Delivery::Nobody };
         let nodes = header.nodes.get();
-        let mut wakers = Vec::new();
-        let delivery = self.deliver_to(nodes, target, &request, &mut wakers);
+        let mut told = Vec::new();
+        let delivery = self.deliver_to(nodes, target, &request, &mut told);
         self.as_if_queued(header.id.ticket(), || {
-            wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
+            told.into_iter().for_each(|key| self.wake_node(key));
         });
         delivery
     }
@@ -102,16 +103,16 @@ impl State {
         nodes: Nodes,
         target: Option<Target>,
         request: &Arc<Request>,
-        wakers: &mut Vec<Waker>,
+        told: &mut Vec<NodeKey>,
     ) -> Delivery {
         let mut scopes = self.scopes.borrow_mut();
         let within = match target {
-            None => return scopes.deliver(nodes, None, request, wakers),
+            None => return scopes.deliver(nodes, None, request, told),
             Some(Target::Root) => None,
             Some(Target::Raised(key) | Target::Within(key)) => Some(key),
         };
         if let Some(Target::Within(_)) = target {
-            match scopes.deliver(nodes, within, request, wakers) {
+            match scopes.deliver(nodes, within, request, told) {
                 Delivery::Nobody => {}
                 delivery => return delivery,
             }
@@ -121,9 +122,9 @@ impl State {
             return Delivery::Shielded;
         }
         let catcher = scopes.catcher(within, request);
-        match catcher.and_then(|key| scopes.mark(key, request.clone())) {
-            Some(waker) => {
-                wakers.push(waker);
+        match catcher.filter(|&key| scopes.mark(key, request.clone())) {
+            Some(catcher) => {
+                told.push(catcher);
                 Delivery::Marked(1)
             }
             None => Delivery::Nobody,
@@ -135,10 +136,31 @@ impl State {
         let Some(nodes) = self.with_running(|header| header.nodes.get()) else {
             return Delivery::Nobody;
         };
-        let mut wakers = Vec::new();
-        let delivery = self.scopes.borrow_mut().deliver(nodes, Some(key), request, &mut wakers);
-        wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
+        let mut told = Vec::new();
+        let delivery = self.scopes.borrow_mut().deliver(nodes, Some(key), request, &mut told);
+        told.into_iter().for_each(|key| self.wake_node(key));
         delivery
+    }
+
+    /// Marks a node, and wakes it.
+    pub(crate) fn tell(&self, key: NodeKey, request: Arc<Request>) {
+        let is_there = self.scopes.borrow_mut().mark(key, request);
+        if is_there {
+            self.wake_node(key);
+        }
+    }
+
+    /// Wakes a future in the tree by its own latest waker, which may be
+    /// anybody's: so it is called, and even cloned, with no borrow held.
+    fn wake_node(&self, key: NodeKey) {
+        let lent = self.scopes.borrow_mut().take_waker(key);
+        let Some(waker) = lent else { return };
+        if let Err(panicked) = catch(|| waker.wake_by_ref()) {
+            let report = Report::make(ReportKind::CallbackPanicked, "a waker panicked");
+            self.report(report.with_panic(panicked));
+        }
+        let surplus = self.scopes.borrow_mut().put_waker(key, waker);
+        surplus.into_iter().for_each(|waker| self.drop_waker(waker));
     }
 
     /// Sends a request outward from the scope that is being polled: to the
@@ -151,9 +173,7 @@ impl State {
             let shielded = self.scopes.borrow().has_shield(header.nodes.get(), catcher);
             let waits = shielded && !request.through_shields;
             if let Some(catcher) = catcher.filter(|_| !waits) {
-                let waker = self.scopes.borrow_mut().mark(catcher, request.clone());
-                waker.into_iter().for_each(|waker| self.wake_foreign(waker));
-                return;
+                return self.tell(catcher, request.clone());
             }
             header.rare(|rare| {
                 rare.request = Some(request.clone());

@@ -14,7 +14,7 @@ use crate::report::{TaskInfo, TaskState};
 use crate::run_queue::Entry;
 use crate::state::State;
 use crate::waker::name_of;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::task::Waker;
 
@@ -41,6 +41,9 @@ pub struct Dump {
     timers: usize,
     unretrieved: Vec<TaskInfo>,
 }
+
+/// Deeper than this, children stand below one another.
+const MOST_INDENTED: usize = 32;
 
 #[derive(Clone, Debug)]
 struct Dumped {
@@ -104,21 +107,21 @@ impl Dump {
     /// go on; each circle once.
     pub fn cycles(&self) -> Vec<Vec<TaskId>> {
         let mut cycles = Vec::new();
-        let mut done = BTreeSet::new();
-        for &start in self.tasks.keys() {
-            let mut path = vec![start];
-            let mut next = self.only_await(start);
-            while let Some(id) = next.filter(|id| !path.contains(id)) {
+        // On which walk a task was met first: each is walked through once.
+        let mut met = BTreeMap::new();
+        for (walk, &start) in self.tasks.keys().enumerate() {
+            let mut path = Vec::new();
+            let mut at = Some(start);
+            while let Some(id) = at.filter(|id| !met.contains_key(id)) {
+                met.insert(id, walk);
                 path.push(id);
-                next = self.only_await(id);
+                at = self.only_await(id);
             }
-            let Some(entry) = next.and_then(|id| path.iter().position(|&on| on == id)) else {
-                continue;
-            };
-            let cycle = path.split_off(entry);
-            if !cycle.iter().any(|id| done.contains(id)) {
-                done.extend(cycle.iter().copied());
-                cycles.push(cycle);
+            // Back on this very walk: from there on it is a circle.
+            if let Some(id) = at.filter(|id| met[id] == walk)
+                && let Some(entry) = path.iter().position(|&on| on == id)
+            {
+                cycles.push(path.split_off(entry));
             }
         }
         cycles
@@ -145,7 +148,7 @@ impl Dump {
             "\n{:indent$}{info}: {state}, polled {} times",
             "",
             info.polls(),
-            indent = depth * 2
+            indent = depth.min(MOST_INDENTED) * 2
         )?;
         for deadline in timers {
             write!(f, ", waits for a timer at {deadline}")?;

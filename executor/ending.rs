@@ -79,6 +79,14 @@ impl State {
         self.ended(task, body);
     }
 
+    /// A main whose future is gone without an ending counts as cancelled.
+    pub(crate) fn abandoned(&self, header: &Header) {
+        self.strike_off(header.id);
+        self.clear_scopes(header);
+        header.life.set(Life::Ended(Ending::Cancelled));
+        add_one(&self.counts.cancelled);
+    }
+
     fn count_cancelled(&self, task: Pin<&dyn AnyTask>) {
         add_one(&self.counts.cancelled);
         if !self.hears_cancellations.get() {

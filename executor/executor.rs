@@ -132,6 +132,7 @@ impl Executor {
     ///
     /// If called inside a turn of the same executor.
     pub fn turn(&self, budget: Budget) -> Turn {
+        assert!(self.state.main.get().is_none(), "a turn was taken inside of block_on");
         turn::turn(&self.state, budget, None)
     }
 
@@ -201,7 +202,7 @@ impl Executor {
         main: impl Future<Output = anyhow::Result<T>>,
     ) -> Result<T, RunError> {
         let state = &self.state;
-        if state.in_turn.get() {
+        if state.in_turn.get() || state.main.get().is_some() {
             return Err(RunError::Nested(nested("block_on", state)));
         }
         if state.phase.get() == Phase::Closed {
@@ -215,11 +216,11 @@ impl Executor {
             Rc::pin(MainStub { header: Header::new(state.next_id(), Location::caller(), None) });
         let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
         let body = body.into_ref();
-        state.enroll(stub.clone());
         state.interrupts.set(0);
-        state.main.set(Some(stub.header.id));
+        let guard = MainGuard::new(state, stub.header.id);
+        state.enroll(stub.clone());
         let stalled = self.drive(&stub.header, body);
-        state.main.set(None);
+        drop(guard);
         let outcome = body.take_outcome().expect("the main has ended");
         self.answer(&stub.header, outcome, stalled)
     }
@@ -256,6 +257,9 @@ impl Executor {
         stalled: Option<Dump>,
     ) -> Result<T, RunError> {
         let state = &self.state;
+        if state.has_reports() {
+            self.turn(Budget::Polls(0)); // of the drop of the main, say
+        }
         if state.interrupts.get() > 0 {
             state.retrieved(main);
             return Err(RunError::Interrupted { main: outcome.err() });
@@ -322,6 +326,7 @@ impl Executor {
     /// If called inside a turn of the same executor: there,
     /// [`request_shut_down`](Executor::request_shut_down) is right.
     pub fn shut_down(&self) -> Shutdown {
+        assert!(self.state.main.get().is_none(), "shut_down was called inside of block_on");
         shutdown::shut_down(&self.state)
     }
 
@@ -362,6 +367,29 @@ impl Executor {
     /// How many tasks were spawned, and what became of them.
     pub fn ledger(&self) -> Ledger {
         self.state.ledger()
+    }
+}
+
+/// A main is being driven. Its stub does not stay in the table without it, also
+/// if something unwinds that should not.
+struct MainGuard<'a> {
+    state: &'a State,
+    id: TaskId,
+}
+
+impl<'a> MainGuard<'a> {
+    fn new(state: &'a State, id: TaskId) -> MainGuard<'a> {
+        state.main.set(Some(id));
+        MainGuard { state, id }
+    }
+}
+
+impl Drop for MainGuard<'_> {
+    fn drop(&mut self) {
+        self.state.main.set(None);
+        if let Some(stub) = self.state.task(self.id) {
+            self.state.abandoned(stub.header());
+        }
     }
 }
 

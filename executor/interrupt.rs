@@ -12,7 +12,6 @@ use crate::outcome::{Origin, Request};
 use crate::state::{Phase, State, request};
 use crate::stop;
 use std::fmt;
-use std::sync::Arc;
 
 /// Interrupts an executor, from any thread.
 ///
@@ -75,11 +74,11 @@ pub(crate) fn next_stage(state: &State) {
             }
         }
         // No main: the first is for everybody.
-        (1, None) => stop::cancel_all(state, request("interrupted", Origin::Interrupt)),
+        (1, None) => stop::cancel_all(state, &request("interrupted", Origin::Interrupt)),
         // The user insists.
         _ => {
             let again = Request::new("interrupted again".into(), Origin::Interrupt);
-            stop::cancel_all(state, Arc::new(again.through_shields()));
+            stop::cancel_all(state, &again.through_shields());
         }
     }
 }

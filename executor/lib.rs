@@ -108,4 +108,8 @@ pub use turn::{Budget, Next, Turn};
 mod pages {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/cancellation.md")]
+    struct Cancellation;
+    #[doc = include_str!("../docs/shutdown.md")]
+    struct Shutdown;
 }

@@ -2,7 +2,7 @@
 
 use crate::dump::Dump;
 use crate::outcome::{Cancelled, Panicked, TaskError};
-use crate::report::Report;
+use crate::report::{Report, ReportKind};
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -87,6 +87,8 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             RunError::Interrupted { .. } => 130,
+            // The handler's answer to an interrupt.
+            RunError::ShutDown(report) if report.kind() == ReportKind::Interrupted => 130,
             _ => 1,
         }
     }

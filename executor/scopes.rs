@@ -97,7 +97,8 @@ struct Node {
     children: u32,
     previous: u32,
     next: u32,
-    waker: Waker,
+    /// None while it is being called.
+    waker: Option<Waker>,
     /// A request that it has not been told of yet.
     mark: Option<Arc<Request>>,
     /// The request that it has passed on, and whose effect it waits for.
@@ -149,7 +150,7 @@ impl Scopes {
             children: 0,
             previous: last,
             next: NONE,
-            waker,
+            waker: Some(waker),
             mark: None,
             passed_on: None,
             passed_on_to: None,
@@ -182,7 +183,7 @@ impl Scopes {
         replaced: &mut Option<Waker>,
     ) -> bool {
         let Some(node) = self.get(key).filter(|node| node.task == task) else { return false };
-        let (before, same_waker) = (node.parent, node.waker.will_wake(waker));
+        let (before, same_waker) = (node.parent, node.is_woken_by(waker));
         if before != parent {
             self.count_child(before, -1);
             self.count_child(parent, 1);
@@ -190,14 +191,14 @@ impl Scopes {
         }
         if !same_waker && let Some(waker) = replaced.take() {
             let node = &mut self.nodes[key.index as usize];
-            *replaced = Some(std::mem::replace(&mut node.waker, waker));
+            *replaced = node.waker.replace(waker);
         }
         true
     }
 
     /// Whether the next poll needs a clone of `waker`.
     pub(crate) fn wants(&self, key: NodeKey, waker: &Waker) -> bool {
-        self.get(key).is_some_and(|node| !node.waker.will_wake(waker))
+        self.get(key).is_some_and(|node| !node.is_woken_by(waker))
     }
 
     /// In which task a node is.
@@ -266,20 +267,20 @@ pub(crate) struct Left {
     pub(crate) held: Option<Arc<Request>>,
     pub(crate) passed_on: Option<Arc<Request>>,
     _mark: Option<Arc<Request>>,
-    _waker: Waker,
+    _waker: Option<Waker>,
 }
 
 // ---- Who gets a request ---------------------------------------------------------
 
 impl Scopes {
     /// Marks everybody whom a request goes to: in the whole task, or below
-    /// `within`. Appends their wakers.
+    /// `within`. Appends them, to be woken.
     pub(crate) fn deliver(
         &mut self,
         nodes: Nodes,
         within: Option<NodeKey>,
         request: &Arc<Request>,
-        wakers: &mut Vec<Waker>,
+        told: &mut Vec<NodeKey>,
     ) -> Delivery {
         let all: Vec<u32> = self.indices(nodes).collect();
         self.strike_ghosts(request, &all);
@@ -319,7 +320,7 @@ impl Scopes {
                 Reach::Open => {
                     let node = &mut self.nodes[index as usize];
                     node.tell(request);
-                    wakers.push(node.waker.clone());
+                    told.push(key);
                     marked += 1;
                 }
             }
@@ -367,11 +368,24 @@ impl Scopes {
         at
     }
 
-    /// Marks one node. Answers its waker.
-    pub(crate) fn mark(&mut self, key: NodeKey, request: Arc<Request>) -> Option<Waker> {
-        let node = self.get_mut(key)?;
-        node.mark = Some(request);
-        Some(node.waker.clone())
+    /// Marks one node, to be woken. False if it is not there.
+    #[must_use]
+    pub(crate) fn mark(&mut self, key: NodeKey, request: Arc<Request>) -> bool {
+        self.get_mut(key).map(|node| node.mark = Some(request)).is_some()
+    }
+
+    /// Lends a node's waker, to be called where no borrow is held.
+    pub(crate) fn take_waker(&mut self, key: NodeKey) -> Option<Waker> {
+        self.get_mut(key)?.waker.take()
+    }
+
+    /// Takes it back; or not, if the node has another by now or is gone.
+    #[must_use]
+    pub(crate) fn put_waker(&mut self, key: NodeKey, waker: Waker) -> Option<Waker> {
+        match self.get_mut(key) {
+            Some(node) if node.waker.is_none() => node.waker.replace(waker),
+            _ => Some(waker),
+        }
     }
 
     /// The request that a node is told of now.
@@ -457,7 +471,7 @@ impl Scopes {
         while first != NONE {
             let node = self.nodes.remove(first as usize);
             first = node.next;
-            wakers.push(node.waker);
+            wakers.extend(node.waker);
         }
     }
 
@@ -516,6 +530,10 @@ const PATIENCE: u8 = 3;
 impl Node {
     fn takes(&self) -> bool {
         matches!(self.kind, Kind::Catch | Kind::Forward)
+    }
+
+    fn is_woken_by(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|own| own.will_wake(waker))
     }
 
     fn is_ghost(&self) -> bool {

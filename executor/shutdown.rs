@@ -15,6 +15,7 @@
 use crate::clock::Instant;
 use crate::current;
 use crate::inbox::Errand;
+use crate::interrupt;
 use crate::life::Hearing;
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State};
@@ -52,7 +53,9 @@ pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
         let all_done = state.live() == 0 && turn.next != Next::Ready;
         // The turn has dropped everybody if the grace is over; but callbacks and
         // reports may go on making others for ever.
-        let over = stop::is_over(state) || patience.is_at_its_end(state);
+        let over = stop::is_over(state)
+            || interrupt::is_last_stage(state)
+            || patience.is_at_its_end(state);
         if all_done || over {
             break;
         }

@@ -203,7 +203,15 @@ impl Ears {
             }
             needed
         });
-        if self.listeners.is_empty() { self.pipe.take() } else { None }
+        if !self.listeners.is_empty() {
+            return None;
+        }
+        // The handler is out of force; whoever is still in it is soon done.
+        while IN_HANDLER.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+        PIPE.store(-1, Ordering::SeqCst);
+        self.pipe.take()
     }
 }
 
@@ -294,12 +302,9 @@ impl Pipe {
     }
 }
 
-/// Closes the pipe, when the handler is in force for no signal any more.
+/// Closes a pipe that the handler does not know any more.
 fn close(pipe: Option<Pipe>) {
     let Some(Pipe { writer, thread }) = pipe else { return };
-    while IN_HANDLER.load(Ordering::SeqCst) > 0 {
-        std::thread::yield_now();
-    }
     drop(writer); // which ends the thread
     let _it_does_not_panic = thread.join();
 }

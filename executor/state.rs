@@ -132,7 +132,9 @@ pub(crate) struct State {
     pub(crate) stop: Cell<Option<Report>>,
     /// When the grace of the shutdown is over.
     pub(crate) grace_ends: Cell<Option<Instant>>,
-    /// Tasks up to this serial have been cancelled by the shutdown.
+    /// What the shutdown asks.
+    pub(crate) wish_to_close: RefCell<Option<Arc<Request>>>,
+    /// Tasks up to this serial have been asked by the shutdown.
     pub(crate) cancelled_up_to: Cell<u64>,
     /// Room for the wakers of due timers, kept from turn to turn.
     pub(crate) due: Cell<Vec<Waker>>,
@@ -225,6 +227,7 @@ impl State {
             interrupts: Cell::new(0),
             stop: Cell::new(None),
             grace_ends: Cell::new(None),
+            wish_to_close: RefCell::default(),
             cancelled_up_to: Cell::new(0),
             due: Cell::default(),
             settings,

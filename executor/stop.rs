@@ -26,31 +26,40 @@ pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
     state.phase.set(Phase::Closing);
     begin_grace(state);
     state.cancelled_up_to.set(state.latest_serial());
-    cancel_all(state, request("the executor is shut down", Origin::ShutDown));
+    let wish = request("the executor is shut down", Origin::ShutDown);
+    *state.wish_to_close.borrow_mut() = Some(wish.clone());
+    cancel_all(state, &wish);
     unneeded
 }
 
-/// Asks every live task to cancel, the youngest first.
-pub(crate) fn cancel_all(state: &State, request: Arc<Request>) {
+/// Asks every live task to cancel, the youngest first: each with a request of
+/// its own, which is the same wish.
+pub(crate) fn cancel_all(state: &State, wish: &Request) {
     for (task, _) in state.youngest_first() {
-        state.ask_to_cancel(task.header(), request.clone());
+        state.ask_to_cancel(task.header(), Arc::new(wish.passed_on()));
     }
 }
 
-/// Asks those who were spawned since the shutdown began and have had a turn.
+/// Asks those who were spawned since the shutdown began, before this turn, and
+/// have had their poll.
 pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
     let since = state.cancelled_up_to.get();
-    if up_to <= since {
-        return;
-    }
-    state.cancelled_up_to.set(up_to);
-    let request = request("the executor is shut down", Origin::ShutDown);
+    let wish = state.wish_to_close.borrow().clone();
+    let Some(wish) = wish.filter(|_| up_to > since) else { return };
+    let mut asked_up_to = up_to;
     for (task, _) in state.youngest_first() {
         let header = task.header();
-        if (since + 1..=up_to).contains(&header.id.number()) {
-            state.ask_to_cancel(header, request.clone());
+        let number = header.id.number();
+        if !(since + 1..=up_to).contains(&number) {
+            continue;
+        }
+        if header.polls.get() == 0 {
+            asked_up_to = number - 1; // a small budget has not come to it
+        } else {
+            state.ask_to_cancel(header, Arc::new(wish.passed_on()));
         }
     }
+    state.cancelled_up_to.set(asked_up_to);
 }
 
 /// From now on the grace counts.

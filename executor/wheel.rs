@@ -258,6 +258,19 @@ impl Wheel {
         let slot = &mut level.slots[slot_number];
         let last = slot.last;
         slot.last = index;
+        let goes_first = matches!(slot.least, Least::First)
+            && last != NONE
+            && deadline < self.timers[slot.first as usize].deadline;
+        if goes_first {
+            // A short timeout among long ones: the list stays in order.
+            slot.last = last;
+            let next = std::mem::replace(&mut slot.first, index);
+            self.timers[next as usize].previous = index;
+            let place = Place::At { level: number as u8, slot: slot_number as u8 };
+            let timer = &mut self.timers[index as usize];
+            (timer.previous, timer.next, timer.place) = (NONE, next, place);
+            return;
+        }
         if last == NONE {
             slot.first = index;
             slot.least = Least::First;

@@ -1,282 +1,456 @@
-use hearken::*;
-use std::cell::RefCell;
+//! Whom a request to cancel hits in a task that can clean up after it, when,
+//! and how often.
+//!
+//! The rows are those of a table of what asyncio does; where hearken differs,
+//! the comment says so.
+
+mod common;
+
 use std::future::pending;
-use std::rc::Rc;
-use std::time::Duration;
 
-#[derive(Clone, Default)]
-struct Said(Rc<RefCell<Vec<String>>>);
-impl Said {
-    fn say(&self, s: impl Into<String>) { self.0.borrow_mut().push(s.into()); }
-    fn lines(&self) -> Vec<String> { self.0.borrow().clone() }
-}
-fn auto() -> Executor { Executor::builder().clock(ManualClock::auto()).debug(true).build() }
-const S: fn(u64) -> Duration = Duration::from_secs;
+use anyhow::anyhow;
+use common::{Gate, Play, Spilled, secs};
+use hearken::{TaskError, TaskState, current, scope, sleep, yield_now};
 
+// ---- Who is told, and how often --------------------------------------------------
+
+// row 62
+// promise 4.3
 #[test]
-fn scope_cleanup_awaits() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        let r = scope(pending::<()>()).await;
-        s.say("cleanup");
-        sleep(S(1)).await;
-        s.say("cleaned");
-        Ok(r?)
+fn the_code_after_a_scope_awaits_as_long_as_it_likes() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let work = scope(pending::<()>()).await;
+        said.say("told");
+        sleep(secs(3600)).await;
+        said.say("cleaned up");
+        Ok(work?)
     });
-    ex.run_until_idle();
-    t.cancel_with("bye");
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["cleanup", "cleaned"]);
-    assert!(t.is_cancelled());
-    assert!(ex.ledger().balances());
+
+    assert!(task.cancel_with("closing time"));
+    assert!(play.said.lines().is_empty(), "no code is run inline");
+    assert!(!task.is_cancelled(), "it was only asked"); // row 2
+
+    assert_eq!(play.run(), ["told", "cleaned up"]);
+    assert!(task.is_cancelled());
+    assert_eq!(play.world.executor.now().as_nanos(), 3600 * 1_000_000_000);
+    drop(task);
+    play.close();
 }
 
+// Thread 13: to return before the inner had cleaned up broke a lock.
+// promise 4.3
 #[test]
-fn shield_then_first_suspension() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        shield(sleep(S(2))).await;
-        s.say("shielded");
-        sleep(S(1)).await;
-        s.say("never");
-        Ok(())
+fn what_is_inside_is_gone_when_the_scope_answers() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let _outside = said.finally("outside dropped");
+        let inside = async {
+            let _first = said.finally("first local dropped");
+            let _second = said.finally("second local dropped");
+            pending::<()>().await;
+        };
+        let work = scope(inside).await;
+        said.say("told");
+        Ok(work?)
     });
-    ex.turn(Budget::Batch);
-    t.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["shielded"]);
-    assert!(t.is_cancelled());
+
+    task.cancel();
+    assert_eq!(
+        play.run(),
+        [
+            "second local dropped", // in Rust's order
+            "first local dropped",
+            "told",
+            "outside dropped", // no part of the scope
+        ]
+    );
+    drop(task);
+    play.close();
 }
 
+// promise 4.3
 #[test]
-fn awaiting_forwards_and_waits() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let parent = ex.spawn(async move {
-        let s2 = s.clone();
-        let child = spawn(async move {
-            let r = scope(pending::<()>()).await;
-            s2.say("child cleans");
-            sleep(S(1)).await;
-            s2.say("child done");
-            Ok(r?)
+fn the_innermost_scope_is_told_and_the_one_around_it_is_not() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let outer = scope(async {
+            let inner = scope(pending::<()>()).await;
+            said.say("inner told");
+            sleep(secs(1)).await;
+            inner.map_err(|token| token.reason().to_owned())
         });
-        let r = scope(child).await;
-        s.say("parent told");
-        r?.map_err(anyhow::Error::from)
+        let answer = outer.await.expect("the outer one is told of nothing");
+        said.say(format!("outer has {answer:?}"));
+        Ok(())
     });
-    ex.run_until_idle();
-    parent.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["child cleans", "child done", "parent told"]);
-    assert!(parent.is_cancelled());
+
+    task.cancel_with("enough");
+    assert_eq!(play.run(), ["inner told", r#"outer has Err("enough")"#]);
+    assert!(!task.is_cancelled() && task.is_finished());
+    drop(task);
+    play.close();
 }
 
+// row 60
+// promise 4.3
 #[test]
-fn child_swallows_request_is_armed_again() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let parent = ex.spawn(async move {
-        let child = spawn(async move {
-            let _ = scope(pending::<()>()).await;
-            Ok(7)
+fn several_requests_before_the_next_poll_are_one_and_the_first_reason_counts() {
+    let play = Play::new();
+    let task = play.spawn(|said| async move {
+        for _ in 0..2 {
+            let work = scope(sleep(secs(1))).await;
+            said.say(work.map_or_else(|token| token.reason().to_owned(), |()| "slept".into()));
+        }
+        Ok(())
+    });
+    play.turn();
+
+    assert!(task.cancel_with("first") && task.cancel_with("second") && task.cancel_with("third"));
+    assert_eq!(task.cancelling(), 3);
+    assert_eq!(play.run(), ["first", "slept"]);
+    drop(task);
+    play.close();
+}
+
+// row 61
+// promise 4.3
+#[test]
+fn requests_in_different_turns_are_told_one_by_one() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        for _ in 0..3 {
+            let work = scope(pending::<()>()).await;
+            said.say(work.unwrap_err().reason());
+        }
+        Ok(())
+    });
+
+    for reason in ["first", "second", "third"] {
+        assert!(task.cancel_with(reason));
+        assert_eq!(play.turn(), [reason]);
+    }
+    assert_eq!(task.cancelling(), 3);
+    assert_eq!(task.info().state(), TaskState::Succeeded);
+    drop(task);
+    play.close();
+}
+
+// row 59, thread 36
+// promise 4.2, 4.3
+#[test]
+fn a_task_that_was_never_polled_has_no_scope_that_could_be_told() {
+    let play = Play::new();
+    let task = play.spawn(|said| async move {
+        said.say("polled");
+        let work = scope(pending::<()>()).await;
+        said.say("told");
+        Ok(work?)
+    });
+
+    task.cancel();
+    assert!(play.run().is_empty());
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
+}
+
+// row 70, second half: own leaves look first (see forwarding.rs); a scope around
+// foreign code does not run it again after a request.
+// promise 4.3
+#[test]
+fn what_is_inside_a_scope_is_not_polled_again_once_it_is_told() {
+    let (play, gate) = (Play::new(), Gate::new());
+    let task = play.start(|said| {
+        let gate = gate.clone();
+        async move {
+            let inside = async {
+                gate.pass().await;
+                said.say("through the gate");
+            };
+            let work = scope(inside).await;
+            said.say("told");
+            Ok(work?)
+        }
+    });
+
+    gate.open();
+    task.cancel();
+    assert_eq!(play.run(), ["told"]);
+    assert!(task.is_cancelled());
+    drop((task, gate));
+    play.close();
+}
+
+// promise 4.3
+#[test]
+fn a_scope_that_is_through_is_told_of_nothing() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let first = scope(yield_now()).await;
+        assert!(first.is_ok());
+        let second = scope(pending::<()>()).await;
+        said.say("second told");
+        Ok(second?)
+    });
+
+    task.cancel();
+    assert_eq!(play.run(), ["second told"]);
+    drop(task);
+    play.close();
+}
+
+// row 64, thread 7 of the tests: the error has the cancellation as its cause.
+// promise 3.3, 4.3
+#[test]
+fn an_error_in_the_code_after_a_scope_is_a_failure() {
+    let play = Play::new();
+    let mut task = play.start(|_| async move {
+        let work = scope(pending::<()>()).await;
+        work.map_err(|token| anyhow!(Spilled("tea")).context(token.reason().to_owned()))
+    });
+
+    task.cancel_with("closing time");
+    play.run();
+    let Ok(Err(TaskError::Failed(error))) = task.take() else { panic!("it failed") };
+    assert_eq!(format!("{error:#}"), "closing time: spilled tea");
+    drop(task);
+    play.close();
+}
+
+// ---- During the clean-up ------------------------------------------------------------
+
+// promise 4.5
+#[test]
+fn a_further_request_goes_to_the_scope_of_the_clean_up() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let work = scope(pending::<()>()).await;
+        said.say("cleaning up");
+        let cleanup = scope(sleep(secs(60))).await;
+        said.say(cleanup.map_or_else(|token| token.reason().to_owned(), |()| "done".into()));
+        sleep(secs(1)).await;
+        said.say("the rest");
+        Ok(work?)
+    });
+
+    task.cancel_with("please");
+    assert_eq!(play.turn(), ["cleaning up"]);
+    task.cancel_with("now");
+    assert_eq!(play.run(), ["now", "the rest"]);
+    assert!(task.is_cancelled());
+    assert_eq!(play.world.executor.now().as_nanos(), 1_000_000_000);
+    drop(task);
+    play.close();
+}
+
+// promise 4.5
+#[test]
+fn a_further_request_goes_to_the_scope_around_if_the_clean_up_has_none() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let outer = scope(async {
+            let _inner = scope(pending::<()>()).await;
+            said.say("inner told");
+            sleep(secs(60)).await;
+            said.say("never");
         });
-        let v = child.await?;
-        s.say(format!("got {v}"));
-        sleep(S(1)).await;
-        s.say("never");
-        Ok(())
+        let outer = outer.await;
+        said.say("outer told");
+        sleep(secs(1)).await;
+        said.say("and cleaned up");
+        Ok(outer?)
     });
-    ex.run_until_idle();
-    parent.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["got 7"]);
-    assert!(parent.is_cancelled());
+
+    task.cancel();
+    assert_eq!(play.turn(), ["inner told"]);
+    task.cancel();
+    assert_eq!(play.run(), ["outer told", "and cleaned up"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
 }
 
+// promise 4.5
 #[test]
-fn timeout_runs_inner_cleanup_first() {
-    let ex = auto();
-    let r = ex.block_on(async {
-        let r = timeout(S(1), async {
-            finally(async { sleep(S(10)).await; Ok(1) }, async || { sleep(S(2)).await; Ok(()) }).await
-        }).await;
-        assert_eq!(now().as_nanos(), 3_000_000_000);
-        assert!(matches!(r, Err(Elapsed)));
-        // swallowed: value is the answer
-        let r = timeout(S(1), async { let _ = scope(sleep(S(10))).await; 5 }).await;
-        assert_eq!(r, Ok(5));
-        // nested: outermost wins
-        let r = timeout(S(1), timeout(S(1), pending::<()>())).await;
-        assert_eq!(r, Err(Elapsed));
-        let r = timeout(S(2), timeout(S(1), pending::<()>())).await;
-        assert_eq!(r, Ok(Err(Elapsed)));
-        // awaiting a task
-        let child = spawn(async { let r = scope(pending::<()>()).await; sleep(S(1)).await; Ok(r?) });
-        let seen = child.task_ref();
-        let r = timeout(S(1), child).await;
-        assert!(matches!(r, Err(Elapsed)), "{r:?}");
-        assert!(seen.is_finished());
-        // shield inside
-        let before = now();
-        let r = timeout(S(1), async { shield(sleep(S(5))).await; sleep(S(5)).await }).await;
-        assert_eq!(r, Err(Elapsed));
-        assert_eq!(now() - before, S(5));
-        Ok(())
+fn a_further_request_drops_the_root_if_no_scope_is_active() {
+    let play = Play::new();
+    let mut task = play.start(|said| async move {
+        let work = scope(pending::<()>()).await;
+        let _dropped = said.finally("clean-up dropped");
+        sleep(secs(60)).await;
+        said.say("never");
+        Ok(work?)
     });
-    r.unwrap();
+
+    task.cancel_with("please");
+    assert!(play.turn().is_empty());
+    task.cancel_with("now");
+    assert_eq!(play.run(), ["clean-up dropped"]);
+    let Ok(Err(TaskError::Cancelled(token))) = task.take() else { panic!("it was cancelled") };
+    assert_eq!(token.reason(), "now", "the one that ended it");
+    drop((task, token));
+    play.close();
 }
 
+// ---- Oneself --------------------------------------------------------------------------
+
+// row 57; tests 14, 16
+// promise 4.6
 #[test]
-fn gather_cancel_cancels_children() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        let children = (0..3).map(|n| { let s = s.clone(); spawn(async move {
-            let r = scope(pending::<()>()).await;
-            sleep(S(n)).await;
-            s.say(format!("child {n}"));
-            Ok(r?)
-        })});
-        gather(children).await?;
-        Ok(())
+fn a_request_to_oneself_takes_effect_at_the_next_suspension() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let work = scope(async {
+            assert!(current().cancel());
+            said.say("goes on");
+            yield_now().await;
+            said.say("never");
+        });
+        let work = work.await;
+        said.say("told");
+        assert!(current().cancel());
+        said.say("goes on again");
+        let _dropped = said.finally("dropped");
+        pending::<()>().await;
+        Ok(work?)
     });
-    ex.run_until_idle();
-    t.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["child 0", "child 1", "child 2"]);
-    assert!(t.is_cancelled());
-    assert!(ex.ledger().balances());
-    assert_eq!(ex.ledger().live, 0);
+
+    assert_eq!(play.said.lines(), ["goes on", "told", "goes on again", "dropped"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
 }
 
+// promise 4.6
 #[test]
-fn group_collects() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let r = ex.block_on(async move {
-        let r: Result<(), GroupError> = group(async |g: Group| {
-            let bad = g.spawn(async { sleep(S(1)).await; Err::<(), _>(anyhow::anyhow!("bad")) });
-            let s1 = s.clone();
-            g.spawn(async move { let r = scope(pending::<()>()).await; sleep(S(1)).await; s1.say("sibling cleaned"); Ok(r?) }).detach();
-            g.spawn(async move { scope(pending::<()>()).await.ok(); anyhow::bail!("in cleanup"); #[allow(unreachable_code)] Ok(()) }).detach();
-            let r = scope(pending::<()>()).await;
-            s.say("body told");
-            drop(bad);
-            r?;
-            Ok(())
-        }).await;
-        let e = r.unwrap_err();
-        assert_eq!(e.errors().iter().map(|e| e.to_string()).collect::<Vec<_>>(), ["bad", "in cleanup"]);
-        assert_eq!(current().cancelling(), 0);
-        Ok(())
+fn a_request_to_oneself_outlives_a_scope_that_does_not_suspend() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let first = scope(async {
+            current().cancel();
+            7
+        });
+        said.say(format!("first: {:?}", first.await.ok()));
+        let second = scope(yield_now()).await;
+        said.say("second told");
+        Ok(second?)
     });
-    r.unwrap();
-    assert_eq!(said.lines(), ["body told", "sibling cleaned"]);
-    assert!(ex.ledger().balances(), "{}", ex.ledger());
-    assert_eq!(ex.ledger().held, 0);
+
+    assert_eq!(play.said.lines(), ["first: Some(7)", "second told"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
 }
 
+// row 58; test 15, thread 37
+// promise 4.6
 #[test]
-fn group_cancelled_from_outside() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        group(async |g: Group| {
-            let s1 = s.clone();
-            g.spawn(async move { let r = scope(pending::<()>()).await; sleep(S(1)).await; s1.say("child cleaned"); Ok(r?) }).detach();
-            pending::<anyhow::Result<()>>().await
-        }).await?;
-        Ok(())
+fn a_value_after_a_request_to_oneself_is_dropped_and_the_task_is_cancelled() {
+    let play = Play::new();
+    let mut task = play.start(|said| async move {
+        current().cancel_with("changed my mind");
+        Ok(said.finally("the value is dropped"))
     });
-    ex.run_until_idle();
-    t.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["child cleaned"]);
-    assert!(t.is_cancelled());
+
+    assert_eq!(play.said.lines(), ["the value is dropped"]);
+    let Ok(Err(TaskError::Cancelled(token))) = task.take() else { panic!("it was cancelled") };
+    assert_eq!(token.reason(), "changed my mind");
+    drop((task, token));
+    play.close();
 }
 
+// row 58
+// promise 4.6
 #[test]
-fn forgotten_scope_neither_swallows_nor_blocks() {
-    let ex = auto();
-    let t = ex.spawn(async move {
-        let mut f = Box::pin(scope(pending::<()>()));
-        assert!(futures::poll!(&mut f).is_pending());
-        std::mem::forget(f);
-        sleep(S(100)).await;
-        Ok(())
+fn an_error_after_a_request_to_oneself_stands() {
+    let play = Play::new();
+    let task = play.start(|_| async move {
+        current().cancel();
+        Err::<(), _>(Spilled("tea").into())
     });
-    ex.turn(Budget::Batch);
-    t.cancel();
-    for _ in 0..10 { ex.turn(Budget::Polls(1)); }
-    assert!(t.is_cancelled());
+
+    assert!(!task.is_cancelled());
+    assert!(task.error().unwrap().unwrap().is::<Spilled>());
+    drop(task);
+    play.close();
 }
 
+// ---- Taking it back -----------------------------------------------------------------
+
+// row 68; test 4
+// promise 4.10
 #[test]
-fn join_branches_each_get_it() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        let b = |n: u64| { let s = s.clone(); async move { let r = scope(pending::<()>()).await; sleep(S(n)).await; s.say(format!("branch {n}")); r } };
-        let (a, _b) = futures::join!(b(2), b(1));
-        a?;
-        Ok(())
+fn uncancel_withdraws_a_request_that_nobody_has_heard() {
+    let play = Play::new();
+    let task = play.spawn(|said| async move {
+        let work = scope(sleep(secs(1))).await;
+        said.say(format!("told: {}", work.is_err()));
+        let me = current();
+        me.cancel();
+        assert_eq!(me.uncancel(), 0);
+        yield_now().await;
+        Ok("value")
     });
-    ex.run_until_idle();
-    t.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["branch 1", "branch 2"]);
-    assert!(t.is_cancelled());
+    play.turn();
+
+    task.cancel();
+    assert_eq!(task.uncancel(), 0);
+    assert_eq!(play.run(), ["told: false"]);
+    assert_eq!(*task.result().unwrap(), "value");
+    drop(task);
+    play.close();
 }
 
+// row 68
+// promise 4.10
 #[test]
-fn unordered_branches_each_get_it() {
-    use futures::StreamExt;
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        let mut all: futures::stream::FuturesUnordered<_> = (0..100).map(|n: u64| { let s = s.clone(); async move { let r = scope(pending::<()>()).await; sleep(S(1)).await; s.say(format!("branch {n}")); r } }).collect();
-        let mut last = Ok(());
-        while let Some(r) = all.next().await { last = r; }
-        Ok(last?)
+fn the_request_stands_until_all_are_taken_back() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let work = scope(pending::<()>()).await;
+        said.say("told");
+        Ok(work?)
     });
-    ex.run_until_idle();
-    t.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines().len(), 100);
-    assert!(t.is_cancelled());
+
+    assert_eq!(task.uncancel(), 0, "it never goes below zero");
+    task.cancel();
+    task.cancel();
+    assert_eq!((task.cancelling(), task.uncancel(), task.cancelling()), (2, 1, 1));
+    assert_eq!(play.run(), ["told"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
 }
 
+// tests 2 and 3: a hand-made deadline, as asyncio's `timeout` is built.
+// promise 4.10
 #[test]
-fn rethrow_goes_outward() {
-    let ex = auto();
-    let said = Said::default();
-    let s = said.clone();
-    let t = ex.spawn(async move {
-        let r = scope(async {
-            match scope(pending::<()>()).await {
-                Ok(()) => 1,
-                Err(c) => { s.say("inner"); c.rethrow().await }
-            }
-        }).await;
-        s.say("outer");
-        r?;
-        Ok(())
+fn whoever_takes_back_what_was_heard_goes_on_and_can_be_cancelled_again() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let block = scope(async {
+            current().cancel_with("my own");
+            pending::<()>().await;
+        });
+        let token = block.await.unwrap_err();
+        assert_eq!((token.reason(), current().cancelling()), ("my own", 1));
+        token.accept();
+        assert_eq!(current().uncancel(), 0);
+        yield_now().await;
+        said.say("goes on");
+        let again = scope(pending::<()>()).await;
+        said.say("told again");
+        Ok(again?)
     });
-    ex.run_until_idle();
-    t.cancel();
-    ex.run_until_idle();
-    assert_eq!(said.lines(), ["inner", "outer"]);
-    assert!(t.is_cancelled());
+
+    assert_eq!(play.said.lines(), ["goes on"]);
+    task.cancel();
+    assert_eq!(play.run(), ["told again"]);
+    assert!(task.is_cancelled());
+    assert_eq!(task.cancelling(), 1, "uncancel after the end would change nothing");
+    task.uncancel();
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
 }

@@ -224,33 +224,39 @@ impl<F: Future> Around<F> for Deadline {
         mut future: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
-        let inner = future.as_mut().as_pin_mut().expect("timeout polled after it was ready");
         let here = self.standing.poll(Kind::Deadline, cx);
-        let polled = match &here {
-            Some(here) => here.inside(|| inner.poll(cx)),
-            None => inner.poll(cx),
-        };
-        if let Poll::Ready(output) = polled {
-            future.set(None);
-            drop(self.standing.leave());
-            // If the token that it was given is still there, it is in `output`:
-            // the cancellation was passed on to us, and not swallowed.
-            let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
-            return Poll::Ready(if passed_on { Err(Elapsed) } else { Ok(output) });
-        }
-        let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
-        if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
-            self.due = Due::At(deadline);
-        }
-        let over = match &here {
-            None => self.due.poll(cx).is_ready(), // nobody to tell, outside a task
-            Some(here) => is_over(here, &mut self.due, &mut self.passed, cx),
-        };
-        if let Some(handle) = self.handle.as_ref().filter(|_| over || self.passed.is_some()) {
-            handle.movable.expired.set(true);
-        }
-        if !over {
-            return Poll::Pending;
+        loop {
+            let inner = future.as_mut().as_pin_mut().expect("timeout polled after it was ready");
+            let polled = match &here {
+                Some(here) => here.inside(|| inner.poll(cx)),
+                None => inner.poll(cx),
+            };
+            if let Poll::Ready(output) = polled {
+                future.set(None);
+                drop(self.standing.leave());
+                // If the token that it was given is still there, it is in
+                // `output`: the cancellation was passed on to us, not swallowed.
+                let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
+                return Poll::Ready(if passed_on { Err(Elapsed) } else { Ok(output) });
+            }
+            let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
+            if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
+                self.due = Due::At(deadline);
+            }
+            let time = match &here {
+                Some(here) => look(here, &mut self.due, &mut self.passed, cx),
+                None if self.due.poll(cx).is_ready() => Time::Over, // outside of a task
+                None => Time::Left,
+            };
+            let passed = time == Time::Over || self.passed.is_some();
+            if let Some(handle) = self.handle.as_ref().filter(|_| passed) {
+                handle.movable.expired.set(true);
+            }
+            match time {
+                Time::Left => return Poll::Pending,
+                Time::Told => {}
+                Time::Over => break,
+            }
         }
         match (&here, &self.passed) {
             (Some(here), Some(passed)) => here.drop_inside_of(passed, || future.set(None)),
@@ -261,43 +267,51 @@ impl<F: Future> Around<F> for Deadline {
     }
 }
 
-/// The future is pending. Whether it is to be dropped now.
-fn is_over(
+/// What a deadline finds when its future is pending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    /// Nothing to be done now.
+    Left,
+    /// Those inside have just been told that it has passed: let them hear.
+    Told,
+    /// The future is to be dropped.
+    Over,
+}
+
+fn look(
     here: &Here<'_>,
     due: &mut Due,
     passed: &mut Option<Arc<Request>>,
     cx: &mut Context<'_>,
-) -> bool {
+) -> Time {
     let home = here.home;
     // Something inside has raised our request to us, or found that we, who are
     // further out, have passed as well.
     let told = here.heard().is_some();
-    if let (true, Some(_)) = (told, &passed) {
-        return true;
+    if told && passed.is_some() {
+        return Time::Over;
     }
     if passed.is_none() {
         let elapsed = due.poll(cx).is_ready();
         home.scopes.borrow_mut().set_due(here.key, due.instant());
-        if !elapsed && !told {
-            return false;
-        }
-        if somebody_goes_first(here, cx) {
-            return false;
+        if !elapsed && !told || somebody_goes_first(here, cx) {
+            return Time::Left;
         }
         let outermost = home.scopes.borrow().outermost_passed(here.key, home.latest());
         if outermost != here.key {
-            let waker = home.scopes.borrow_mut().mark(outermost, request_of(outermost.entry()));
-            waker.into_iter().for_each(|waker| home.wake_foreign(waker));
-            return false;
+            home.tell(outermost, request_of(outermost.entry()));
+            return Time::Left;
         }
-        *passed = Some(request_of(here.key.entry()));
     }
-    match passed {
-        Some(request) if !request.is_heard() && !somebody_goes_first(here, cx) => {
-            let delivery = home.deliver_below(here.key, request);
-            delivery == Delivery::Nobody && !request.is_heard()
-        }
-        _ => false,
+    let request = passed.get_or_insert_with(|| request_of(here.key.entry()));
+    if request.is_heard() || somebody_goes_first(here, cx) {
+        return Time::Left;
+    }
+    match home.deliver_below(here.key, request) {
+        _ if request.is_heard() => Time::Left, // in the same breath as another
+        Delivery::Nobody => Time::Over,
+        Delivery::Marked(_) => Time::Told,
+        Delivery::Shielded => Time::Left,
     }
 }
 

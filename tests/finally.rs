@@ -1,0 +1,332 @@
+//! What must be done however it ends: `finally`.
+
+mod common;
+
+use std::future::pending;
+
+use anyhow::{anyhow, bail};
+use common::{Gate, Play, Spilled, World, hushed, secs};
+use hearken::{
+    Cancelled, CleanupFailed, Panicked, TaskCancelled, TaskError, finally, shield, sleep, spawn,
+    yield_now,
+};
+
+/// How `f` ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ends {
+    Value,
+    Error,
+    Panic,
+    Cancelled,
+}
+
+async fn work(ends: Ends) -> anyhow::Result<u32> {
+    yield_now().await;
+    match ends {
+        Ends::Value => Ok(7),
+        Ends::Error => Err(Spilled("tea").into()),
+        Ends::Panic => panic!("slipped"),
+        Ends::Cancelled => pending().await,
+    }
+}
+
+fn said_of(outcome: &Result<u32, TaskError>) -> String {
+    match outcome {
+        Ok(value) => format!("value {value}"),
+        Err(TaskError::Failed(error)) => format!("failed: {error:#}"),
+        Err(TaskError::Panicked(panicked)) => panicked.to_string(),
+        Err(TaskError::Cancelled(token)) => token.to_string(),
+    }
+}
+
+// promise 4.7
+#[test]
+fn whatever_way_it_ends_the_clean_up_runs_and_awaits_and_the_ending_goes_on() {
+    let endings = [
+        (Ends::Value, "value 7"),
+        (Ends::Error, "failed: spilled tea"),
+        (Ends::Panic, "panicked: slipped"),
+        (Ends::Cancelled, "cancelled: closing time"),
+    ];
+    for (ends, expected) in endings {
+        let play = Play::new();
+        let mut task = hushed(|| {
+            play.start(|said| {
+                finally(work(ends), async move || {
+                    said.say("cleaning up");
+                    sleep(secs(1)).await;
+                    said.say("cleaned up");
+                    Ok(())
+                })
+            })
+        });
+        if ends == Ends::Cancelled {
+            task.cancel_with("closing time");
+        }
+        assert_eq!(hushed(|| play.run()), ["cleaning up", "cleaned up"], "{ends:?}");
+        let outcome = task.take().unwrap();
+        assert_eq!(said_of(&outcome), expected);
+        drop((task, outcome));
+        play.close();
+    }
+}
+
+// threads 46; test 26: neither error masks the other.
+// promise 3.7, 4.7
+#[test]
+fn a_clean_up_that_fails_is_a_failure_that_holds_both_errors() {
+    let endings = [
+        (Ends::Value, None),
+        (Ends::Error, Some("spilled tea")),
+        (Ends::Panic, Some("panicked: slipped")),
+        (Ends::Cancelled, Some("was cancelled: closing time")),
+    ];
+    for (ends, expected) in endings {
+        let play = Play::new();
+        let task = hushed(|| {
+            play.start(|_| {
+                finally(work(ends), async || {
+                    yield_now().await;
+                    Err(Spilled("milk").into())
+                })
+            })
+        });
+        if ends == Ends::Cancelled {
+            task.cancel_with("closing time");
+        }
+        hushed(|| play.run());
+        assert!(!task.is_cancelled(), "a failure in the clean-up is a failure");
+        let failed = task.error().unwrap().unwrap().downcast_ref::<CleanupFailed>().unwrap();
+        assert_eq!(failed.error().downcast_ref(), Some(&Spilled("milk")));
+        let before = failed.before().map(ToString::to_string);
+        match (&before, expected) {
+            (None, None) => {}
+            (Some(before), Some(expected)) => assert!(before.ends_with(expected), "{before}"),
+            (before, expected) => panic!("{before:?} instead of {expected:?}"),
+        }
+        drop(task);
+        play.close();
+    }
+}
+
+// promise 4.7
+#[test]
+fn both_errors_of_a_clean_up_can_be_found_and_are_in_the_report() {
+    let play = Play::new();
+    play.start(|_| finally(work(Ends::Error), async || bail!("the sink is full"))).detach();
+    play.run();
+
+    let notes = play.world.heard.notes();
+    assert_eq!(
+        notes[0].error.as_deref(),
+        Some("the clean-up failed, after: spilled tea: the sink is full")
+    );
+    play.close();
+}
+
+// promise 4.7
+#[test]
+fn what_panicked_before_its_clean_up_failed_can_be_found() {
+    let play = Play::new();
+    let task = hushed(|| {
+        play.start(|_| finally(work(Ends::Panic), async || Err(anyhow!("the sink is full"))))
+    });
+
+    let failed = task.error().unwrap().unwrap().downcast_ref::<CleanupFailed>().unwrap();
+    assert_eq!(failed.before().unwrap().downcast_ref::<Panicked>().unwrap().message(), "slipped");
+    drop(task);
+    play.close();
+}
+
+// promise 3.1, 4.7
+#[test]
+fn a_clean_up_that_panics_makes_the_task_panicked() {
+    let play = Play::new();
+    let mut task =
+        hushed(|| play.start(|_| finally(work(Ends::Value), async || panic!("slipped again"))));
+
+    let outcome = task.take().unwrap();
+    assert_eq!(said_of(&outcome), "panicked: slipped again");
+    drop((task, outcome));
+    play.close();
+}
+
+// promise 4.5, 4.7
+#[test]
+fn a_second_request_cuts_the_clean_up_short() {
+    let play = Play::new();
+    let mut task = play.start(|said| {
+        finally(work(Ends::Cancelled), async move || {
+            let _dropped = said.finally("clean-up dropped");
+            sleep(secs(60)).await;
+            said.say("never");
+            Ok(())
+        })
+    });
+
+    task.cancel_with("please");
+    play.turn();
+    task.cancel_with("now");
+    assert_eq!(play.run(), ["clean-up dropped"]);
+    let outcome = task.take().unwrap();
+    assert_eq!(said_of(&outcome), "cancelled: now");
+    drop((task, outcome));
+    play.close();
+}
+
+// promise 4.5, 4.7
+#[test]
+fn a_clean_up_under_a_shield_is_not_cut_short() {
+    let play = Play::new();
+    let task = play.start(|said| {
+        finally(work(Ends::Cancelled), async move || {
+            let cleanup = async {
+                sleep(secs(60)).await;
+                said.say("cleaned up");
+            };
+            shield(cleanup).await;
+            Ok(())
+        })
+    });
+
+    for _ in 0..3 {
+        task.cancel();
+        play.turn();
+    }
+    assert_eq!(play.run(), ["cleaned up"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
+}
+
+// promise 4.3, 4.7
+#[test]
+fn nested_clean_ups_run_from_the_inside_out() {
+    let play = Play::new();
+    let task = play.start(|said| {
+        let (inner, outer) = (said.clone(), said);
+        let inner = finally(work(Ends::Cancelled), async move || {
+            sleep(secs(1)).await;
+            inner.say("inner cleaned up");
+            Ok(())
+        });
+        finally(inner, async move || {
+            sleep(secs(1)).await;
+            outer.say("outer cleaned up");
+            Ok(())
+        })
+    });
+
+    task.cancel();
+    assert_eq!(play.run(), ["inner cleaned up", "outer cleaned up"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
+}
+
+// promise 4.5, 4.7
+#[test]
+fn a_second_request_in_an_inner_clean_up_starts_the_outer_one() {
+    let play = Play::new();
+    let mut task = play.start(|said| {
+        let (inner, outer) = (said.clone(), said);
+        let inner = finally(work(Ends::Cancelled), async move || {
+            let _dropped = inner.finally("inner clean-up dropped");
+            sleep(secs(60)).await;
+            Ok(())
+        });
+        finally(inner, async move || {
+            sleep(secs(1)).await;
+            outer.say("outer cleaned up");
+            Ok(())
+        })
+    });
+
+    task.cancel_with("please");
+    play.turn();
+    task.cancel_with("now");
+    assert_eq!(play.run(), ["inner clean-up dropped", "outer cleaned up"]);
+    let outcome = task.take().unwrap();
+    assert_eq!(said_of(&outcome), "cancelled: now");
+    drop((task, outcome));
+    play.close();
+}
+
+// row 59
+// promise 4.2, 4.7
+#[test]
+fn no_clean_up_runs_for_a_task_that_was_never_polled_or_is_dropped_with_its_executor() {
+    let play = Play::new();
+    let never_polled = play.spawn(|said| {
+        finally(work(Ends::Cancelled), async move || {
+            said.say("never");
+            Ok(())
+        })
+    });
+    never_polled.cancel();
+    assert!(play.run().is_empty());
+    assert!(never_polled.is_cancelled());
+
+    let dropped = play.start(|said| {
+        finally(work(Ends::Cancelled), async move || {
+            said.say("never");
+            Ok(())
+        })
+    });
+    let Play { world: World { executor, .. }, said } = play;
+    drop(executor);
+    assert!(said.lines().is_empty());
+    assert!(dropped.is_cancelled());
+}
+
+// promise 4.7
+#[test]
+fn the_clean_up_may_use_what_the_future_used() {
+    let play = Play::new();
+    let gate = Gate::new();
+    let task = play.start(|said| {
+        let gate = gate.clone();
+        async move {
+            let mut lines = vec!["opened"];
+            let used = finally(
+                async {
+                    gate.pass().await;
+                    Ok(())
+                },
+                async || {
+                    lines.push("closed"); // borrows from the task
+                    Ok(())
+                },
+            );
+            let ended = used.await;
+            said.say(lines.join(", "));
+            ended
+        }
+    });
+
+    gate.open();
+    assert_eq!(play.run(), ["opened, closed"]);
+    drop((task, gate));
+    play.close();
+}
+
+// promise 3.3, 4.7
+#[test]
+fn a_cancelled_child_in_the_body_is_an_error_like_others() {
+    let play = Play::new();
+    let task = play.start(|_| {
+        finally(
+            async {
+                let child = spawn(pending::<anyhow::Result<()>>());
+                child.cancel_with("elsewhere");
+                Ok(child.await?)
+            },
+            async || Ok(()),
+        )
+    });
+
+    let error = task.error().unwrap().unwrap();
+    assert!(error.is::<TaskCancelled>() && !error.is::<Cancelled>());
+    drop(task);
+    play.close();
+}
