@@ -257,10 +257,12 @@ impl Executor {
         stalled: Option<Dump>,
     ) -> Result<T, RunError> {
         let state = &self.state;
+        let interrupts = state.interrupts.get();
         if state.has_reports() {
             self.turn(Budget::Polls(0)); // of the drop of the main, say
+            state.interrupts.set(interrupts); // which were not for the host
         }
-        if state.interrupts.get() > 0 {
+        if interrupts > 0 {
             state.retrieved(main);
             return Err(RunError::Interrupted { main: outcome.err() });
         }
