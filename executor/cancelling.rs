@@ -340,6 +340,10 @@ impl Standing {
             home.scopes.borrow_mut().set_through(key);
             return;
         }
+        // Of several requests that were passed on meanwhile one is told.
+        if let Some(nodes) = nodes {
+            home.scopes.borrow().set_raised(nodes, catcher);
+        }
         drop(self.leave());
         home.raise(request);
     }
@@ -353,12 +357,12 @@ impl Standing {
         // a failure is left for whoever hears of it.
         if let Some(told) = (Here { home: &home, key }).heard() {
             let request = told.request().clone();
-            drop(self.leave());
             if ending == Some(Ending::Succeeded) {
+                drop(self.leave());
                 home.put_back(&request);
                 return Through::Go;
             }
-            home.raise(&request);
+            self.raise_with_others(&request);
             return Through::Stay;
         }
         let passed_on = home.scopes.borrow().passed_on(key);

@@ -430,6 +430,19 @@ impl Scopes {
         })
     }
 
+    /// All that has been passed on below `within` goes on outward as one.
+    pub(crate) fn set_raised(&self, nodes: Nodes, within: Option<NodeKey>) {
+        for index in self.indices(nodes) {
+            let node = &self.nodes[index as usize];
+            let key = NodeKey { index, entry: node.entry };
+            if let Some(request) = &node.passed_on
+                && !matches!(self.reach(key, within, true), Reach::Outside)
+            {
+                request.set_raised();
+            }
+        }
+    }
+
     /// What a node has passed its request on to has ended.
     pub(crate) fn set_through(&mut self, key: NodeKey) {
         if let Some(node) = self.get_mut(key) {

@@ -358,3 +358,7 @@ impl Wheel {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/unit/wheel.rs"]
+mod tests;

@@ -1,9 +1,6 @@
 //! The promises hold with the combinators of `futures-concurrency`, which poll
 //! only those branches whose own waker was called.
 
-// Until `futures-concurrency` is among the dev-dependencies.
-#![cfg(any())]
-
 mod common;
 
 use std::future::pending;

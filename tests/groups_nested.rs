@@ -4,10 +4,13 @@ mod common;
 
 use std::future::pending;
 
-use common::Play;
 use common::cast::{fails, second, seconds, spills, tidies};
-use futures::future::join;
-use hearken::{Elapsed, Group, GroupError, current, group, scope, sleep, timeout};
+use common::{Play, Transcript};
+use futures::FutureExt as _;
+use futures::future::{LocalBoxFuture, join};
+use hearken::{
+    Elapsed, Group, GroupError, Task, current, gather, group, scope, sleep, spawn, timeout,
+};
 
 fn words(error: &GroupError) -> String {
     error.errors().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -203,4 +206,63 @@ fn groups_side_by_side_are_both_cancelled() {
     assert!(task.is_cancelled());
     drop(task);
     play.close();
+}
+
+/// Is told so many times, and then cleans up.
+async fn told(said: Transcript, name: &'static str, times: u32) -> anyhow::Result<()> {
+    let first = scope(pending::<()>()).await;
+    for _ in 1..times {
+        let _again = scope(pending::<()>()).await;
+    }
+    sleep(seconds(u64::from(times))).await;
+    said.say(format!("{name} tidied"));
+    Ok(first?)
+}
+
+type Waits = LocalBoxFuture<'static, ()>;
+
+/// Waits for a task in one of three ways.
+fn waits(way: usize, child: impl Future<Output = anyhow::Result<()>> + 'static) -> Waits {
+    match way {
+        0 => spawn(child).map(drop).boxed_local(),
+        1 => gather([spawn(child)]).map(drop).boxed_local(),
+        _ => async {
+            let _answer = group(async |g: Group| {
+                g.spawn(child).detach();
+                pending::<anyhow::Result<()>>().await
+            })
+            .await;
+        }
+        .boxed_local(),
+    }
+}
+
+// Whoever is through waits for the others, also when there is another request;
+// and in the end they are told once.
+// promise 4.4, 4.8, 5.1, 5.4
+#[test]
+fn of_two_requests_that_were_passed_on_side_by_side_one_goes_on_outward() {
+    for (left, right, left_first) in (0..18).map(|n| (n % 3, n / 3 % 3, n >= 9)) {
+        let play = Play::new();
+        let task: Task<()> = play.start(|said| async move {
+            let (one, two) = if left_first { (1, 2) } else { (2, 1) };
+            let left = waits(left, told(said.clone(), "left", one));
+            let right = waits(right, told(said.clone(), "right", two));
+            let told = scope(join(left, right)).await;
+            said.say("told");
+            sleep(seconds(1)).await; // what would be cut short by another
+            said.say("parent tidied");
+            told?;
+            Ok(())
+        });
+        let (first, second) = if left_first { ("left", "right") } else { ("right", "left") };
+        task.cancel_with("please");
+        assert_eq!(play.run(), [format!("{first} tidied")]);
+        task.cancel_with("now");
+        let expected = [&format!("{second} tidied"), "told", "parent tidied"];
+        assert_eq!(play.run(), expected, "{left}, {right}");
+        assert!(task.is_cancelled());
+        drop(task);
+        play.close();
+    }
 }

@@ -393,7 +393,7 @@ impl<T> Fate<T> {
             self.raised = false;
             self.members.abort(told.request());
             here.into_iter().for_each(|here| here.waits_for(told.request()));
-            self.request.get_or_insert_with(|| told.request().clone());
+            self.request = Some(told.request().clone()); // of several, the latest
         }
         true
     }
