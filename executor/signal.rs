@@ -229,9 +229,11 @@ fn listen(mut pipe: PipeReader) {
             let told: Vec<Interrupter> = told.collect();
             drop(ears); // to interrupt calls `on_wake`, which is foreign
             for interrupter in told {
-                interrupter.interrupt();
-                // Done by the executor when it takes the interrupt in.
+                // Done by the executor when it takes the interrupt in. Sent first:
+                // behind it, it could come a turn late, and two more signals in
+                // between would count as not taken in.
                 interrupter.when_taken_in(|| UNHEARD.store(0, Ordering::SeqCst));
+                interrupter.interrupt();
             }
         }
     }

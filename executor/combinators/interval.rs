@@ -1,9 +1,12 @@
 //! Ticking.
 
-use super::sleep::{Sleep, sleep_until};
+use super::sleep::Sleep;
 use crate::clock::Instant;
+use crate::current::state_for;
 use crate::executor::now;
+use crate::state::State;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Ticks every `period`, the first time at once.
@@ -32,7 +35,9 @@ use std::time::Duration;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn interval(period: Duration) -> Result<Interval, ZeroInterval> {
-    interval_at(now(), period)
+    let home = state_for("interval");
+    let now = home.now();
+    Interval::new(home, now, period)
 }
 
 /// Ticks every `period`, the first time at `start`.
@@ -45,10 +50,7 @@ pub fn interval(period: Duration) -> Result<Interval, ZeroInterval> {
 ///
 /// If called outside a turn.
 pub fn interval_at(start: Instant, period: Duration) -> Result<Interval, ZeroInterval> {
-    if period.is_zero() {
-        return Err(ZeroInterval);
-    }
-    Ok(Interval { next: sleep_until(start), period, missed_ticks: MissedTicks::Burst })
+    Interval::new(state_for("interval_at"), start, period)
 }
 
 /// The period of an interval was zero.
@@ -84,6 +86,14 @@ pub struct Interval {
 }
 
 impl Interval {
+    fn new(home: Rc<State>, start: Instant, period: Duration) -> Result<Interval, ZeroInterval> {
+        if period.is_zero() {
+            return Err(ZeroInterval);
+        }
+        let next = Sleep::until(home, start);
+        Ok(Interval { next, period, missed_ticks: MissedTicks::Burst })
+    }
+
     /// Waits for the next tick. Answers the moment for which it was meant.
     ///
     /// # Cancellation

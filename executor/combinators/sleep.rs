@@ -39,9 +39,7 @@ use std::time::Duration;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    let home = state_for("sleep");
-    let deadline = home.now() + duration;
-    Sleep { home, deadline, timer: None }
+    Sleep::after(state_for("sleep"), duration)
 }
 
 /// Waits until the clock reads `deadline`.
@@ -57,9 +55,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// Dropping it takes its timer off the wheel and does nothing else.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    let home = state_for("sleep_until");
-    home.now();
-    Sleep { home, deadline, timer: None }
+    Sleep::until(state_for("sleep_until"), deadline)
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -74,6 +70,16 @@ pub struct Sleep {
 }
 
 impl Sleep {
+    pub(crate) fn after(home: Rc<State>, duration: Duration) -> Sleep {
+        let deadline = home.now() + duration;
+        Sleep { home, deadline, timer: None }
+    }
+
+    pub(crate) fn until(home: Rc<State>, deadline: Instant) -> Sleep {
+        home.now(); // so that a deadline in the past is known to be past
+        Sleep { home, deadline, timer: None }
+    }
+
     /// When it resolves.
     pub fn deadline(&self) -> Instant {
         self.deadline

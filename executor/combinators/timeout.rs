@@ -6,9 +6,10 @@
 //! its own.
 
 use super::around::{Around, Wrapped};
-use super::sleep::{Sleep, sleep, sleep_until};
+use super::sleep::Sleep;
 use crate::cancelling::{Here, Standing};
 use crate::clock::Instant;
+use crate::current::state_for;
 use crate::outcome::{Origin, Request};
 use crate::scopes::{Delivery, Kind};
 use std::cell::Cell;
@@ -78,7 +79,7 @@ pub fn timeout_at<F: Future>(
     deadline: Instant,
     f: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> {
-    Wrapped::new(f, Deadline::new(Due::At(deadline)))
+    Wrapped::new(f, Deadline::new(Due::At(deadline, "timeout_at")))
 }
 
 /// Waits for `f`, but not beyond the deadline of `handle`, which can be moved
@@ -112,7 +113,7 @@ pub fn timeout_by<F: Future>(
     handle: &TimeoutHandle,
     f: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
-    let due = Due::At(handle.deadline().unwrap_or(Instant::NEVER));
+    let due = Due::At(handle.deadline().unwrap_or(Instant::NEVER), "timeout_by");
     Wrapped::new(f, Deadline { handle: Some(handle.clone()), ..Deadline::new(due) })
 }
 
@@ -205,7 +206,8 @@ struct Deadline {
 enum Due {
     /// So long after the first poll.
     In(Duration),
-    At(Instant),
+    /// At this moment; the name is that of the function that was called.
+    At(Instant, &'static str),
     /// The future was not ready at its first poll.
     Set(Sleep),
 }
@@ -241,7 +243,7 @@ impl<F: Future> Around<F> for Deadline {
             }
             let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
             if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
-                self.due = Due::At(deadline);
+                self.due = Due::At(deadline, "timeout_by");
             }
             let time = match &here {
                 Some(here) => look(here, &mut self.due, &mut self.passed, cx),
@@ -334,8 +336,8 @@ impl Due {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = match *self {
             Due::Set(ref mut sleep) => sleep,
-            Due::In(limit) => self.set(sleep(limit)),
-            Due::At(deadline) => self.set(sleep_until(deadline)),
+            Due::In(limit) => self.set(Sleep::after(state_for("timeout"), limit)),
+            Due::At(deadline, name) => self.set(Sleep::until(state_for(name), deadline)),
         };
         Pin::new(sleep).poll(cx)
     }
@@ -351,7 +353,7 @@ impl Due {
     fn instant(&self) -> Instant {
         match self {
             Due::Set(sleep) => sleep.deadline(),
-            Due::At(deadline) => *deadline,
+            Due::At(deadline, _) => *deadline,
             Due::In(_) => Instant::NEVER,
         }
     }

@@ -1,6 +1,7 @@
 //! Waiting for some of several tasks, without taking them away.
 
-use super::sleep::sleep;
+use super::sleep::Sleep;
+use crate::current::state_for;
 use crate::handle::Task;
 use crate::life::{Ending, Watch};
 use crate::outcome::TaskError;
@@ -74,7 +75,7 @@ pub async fn wait_timeout<T>(
     limit: Duration,
 ) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
     let mut waiting = Waiting::new(tasks, wait_for);
-    let mut limit = pin!(sleep(limit));
+    let mut limit = pin!(Sleep::after(state_for("wait_timeout"), limit));
     poll_fn(|cx| match waiting.poll(tasks, cx) {
         Poll::Ready(()) => Poll::Ready(()),
         Poll::Pending => limit.as_mut().poll(cx),
