@@ -384,7 +384,7 @@ impl State {
     pub(crate) fn jump_to(&self, deadline: Instant) -> Option<Duration> {
         let before = self.latest.get();
         match catch(|| self.clock.jump_to(deadline)) {
-            Ok(true) => Some(self.now() - before),
+            Ok(true) => Some(self.now() - before).filter(|by| !by.is_zero()),
             Ok(false) => None,
             Err(panicked) => {
                 self.clock_panicked(panicked);
@@ -393,7 +393,7 @@ impl State {
         }
     }
 
-    fn clock_panicked(&self, panicked: crate::outcome::Panicked) {
+    pub(crate) fn clock_panicked(&self, panicked: crate::outcome::Panicked) {
         let report = Report::make(
             ReportKind::CallbackPanicked,
             "the clock panicked, and is taken to stand still",
@@ -401,28 +401,21 @@ impl State {
         self.report(report.with_panic(panicked));
     }
 
-    /// Sets a timer that wakes `waker`. None for a deadline that never comes.
-    pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> Option<TimerKey> {
-        if deadline == Instant::NEVER {
-            return None;
-        }
+    /// Sets a timer that wakes `waker`.
+    pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
         let key = self.wheel.borrow_mut().insert(deadline, waker);
         self.rouse();
-        Some(key)
+        key
     }
 
-    /// Gives a timer another deadline; who waits stays the same.
+    /// Gives a timer another deadline; who waits stays the same. None if it has
+    /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
-        let mut wheel = self.wheel.borrow_mut();
-        if deadline == Instant::NEVER || wheel.check(&key).is_err() {
-            // Fired, so nobody is waiting: its next poll sets it anew. Or never,
-            // and nobody needs to be on the wheel for that.
-            drop(wheel);
+        if self.wheel.borrow().check(&key).is_err() {
             self.remove_timer(key);
             return None;
         }
-        wheel.reset(&key, deadline);
-        drop(wheel);
+        self.wheel.borrow_mut().reset(&key, deadline);
         self.rouse();
         Some(key)
     }

@@ -355,7 +355,11 @@ pub(crate) fn wait(state: &State, next: Next) -> Waited {
             return Waited::Again;
         }
     };
-    match catch(|| state.clock.until(deadline)).unwrap_or(None) {
+    let until = catch(|| state.clock.until(deadline)).unwrap_or_else(|panicked| {
+        state.clock_panicked(panicked);
+        None
+    });
+    match until {
         Some(Duration::ZERO) => {}
         Some(duration) => state.address.park(Some(duration)),
         // The clock stands still. Whoever stops does not wait for that.

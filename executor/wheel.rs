@@ -69,7 +69,12 @@ struct Timer {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    At { level: u8, slot: u8 },
+    At {
+        level: u8,
+        slot: u8,
+    },
+    /// Its deadline does not come: it waits for another.
+    Never,
     Fired,
 }
 
@@ -116,9 +121,8 @@ impl Wheel {
             place: Place::Fired,
         };
         self.arrivals += 1;
-        self.pending += 1;
         let index = self.timers.insert(timer) as u32;
-        self.link(index);
+        self.file(index);
         TimerKey(index)
     }
 
@@ -192,8 +196,7 @@ impl Wheel {
         timer.deadline = deadline;
         timer.arrival = self.arrivals;
         self.arrivals += 1;
-        self.pending += 1;
-        self.link(key.0);
+        self.file(key.0);
     }
 
     /// Whether the timer has fired; if not, who is to be woken.
@@ -212,7 +215,8 @@ impl Wheel {
 
     /// Every pending timer: its deadline, and whom it wakes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, &Waker)> + '_ {
-        let pending = self.timers.iter().filter(|(_, timer)| timer.place != Place::Fired);
+        let pending =
+            self.timers.iter().filter(|(_, timer)| matches!(timer.place, Place::At { .. }));
         pending.filter_map(|(_, timer)| Some((timer.deadline, timer.waker.as_ref()?)))
     }
 }
@@ -245,6 +249,16 @@ impl Wheel {
         let start = above | ((slot as u64) << shift);
         debug_assert!(number == 0 || start > self.present, "a slot with timers lies ahead (Ahead)");
         Some((number, slot, start))
+    }
+
+    /// Puts a timer where it belongs; one that never fires belongs nowhere.
+    fn file(&mut self, index: u32) {
+        if self.timers[index as usize].deadline == Instant::NEVER {
+            self.timers[index as usize].place = Place::Never;
+        } else {
+            self.pending += 1;
+            self.link(index);
+        }
     }
 
     fn link(&mut self, index: u32) {

@@ -107,7 +107,7 @@ impl Future for Sleep {
         match &this.timer {
             None if this.is_elapsed() => Poll::Ready(()),
             None => {
-                this.timer = this.home.set_timer(this.deadline, cx.waker().clone());
+                this.timer = Some(this.home.set_timer(this.deadline, cx.waker().clone()));
                 Poll::Pending
             }
             Some(timer) => this.home.poll_timer(timer, cx.waker()),
