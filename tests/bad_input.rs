@@ -43,7 +43,7 @@ fn a_free_function_outside_a_turn_panics_and_says_who_and_how() {
         ("spawn_infallible", || drop(hearken::spawn_infallible(async {}))),
         ("try_spawn", || drop(hearken::try_spawn(async { Ok(()) }))),
         ("current", || drop(hearken::current())),
-        ("now", || drop(now())),
+        ("now", || _ = now()),
         ("sleep", || drop(sleep(secs(1)))),
         ("sleep_until", || drop(sleep_until(Instant::ZERO))),
         ("interval", || drop(interval(secs(1)))),
@@ -77,7 +77,7 @@ fn a_free_function_outside_a_turn_panics_and_says_who_and_how() {
 fn outside_means_between_turns_as_well() {
     let world = World::new();
     world.executor.run_until_idle();
-    let message = panic_of(|| drop(now()));
+    let message = panic_of(|| _ = now());
     assert!(message.starts_with("hearken::now was called outside of a turn"), "{message}");
     world.close();
 }
@@ -95,6 +95,11 @@ fn current_in_a_callback_panics_and_says_that_this_is_no_task() {
     assert_eq!(message, "hearken::current was called in a turn, but not in a task");
     drop(task);
     world.close();
+}
+
+async fn nap(duration: Duration) -> anyhow::Result<()> {
+    sleep(duration).await;
+    Ok(())
 }
 
 /// Two executors, and a task of the second that waits at a gate.
@@ -204,8 +209,11 @@ fn a_zero_interval_is_refused_with_an_error() {
 fn a_sleep_or_timeout_of_the_longest_duration_never_ends() {
     let world = World::new();
     world.clock.advance(secs(1));
-    let sleeper = world.executor.spawn(async { Ok(sleep(Duration::MAX).await) });
-    let until = world.executor.spawn(async { Ok(sleep_until(Instant::NEVER).await) });
+    let sleeper = world.executor.spawn(nap(Duration::MAX));
+    let until = world.executor.spawn(async {
+        sleep_until(Instant::NEVER).await;
+        Ok(())
+    });
     let timer = world.executor.spawn(async {
         assert_eq!(timeout(Duration::MAX, ready(1)).await.ok(), Some(1));
         Ok(timeout(Duration::MAX, pending::<()>()).await)
@@ -408,7 +416,7 @@ fn a_task_that_wakes_itself_for_ever_does_not_starve_the_others() {
 fn a_task_that_wakes_itself_for_ever_does_not_starve_the_timers() {
     let world = World::new();
     let restless = world.executor.spawn(restless());
-    let sleeper = world.executor.spawn(async { Ok(sleep(secs(1)).await) });
+    let sleeper = world.executor.spawn(nap(secs(1)));
     world.executor.turn(Budget::Batch);
     world.clock.advance(secs(1));
     world.executor.turn(Budget::Batch);
@@ -483,7 +491,7 @@ fn a_closed_world_that_is_stuck_says_so_with_the_dump() {
 #[test]
 fn a_closed_world_in_which_time_passes_is_not_stuck() {
     let world = World::with(|builder| builder.closed_world(true));
-    let answer = world.executor.block_on(async { Ok(sleep(secs(1)).await) });
+    let answer = world.executor.block_on(nap(secs(1)));
     assert!(answer.is_ok());
     world.close();
 }
@@ -492,7 +500,7 @@ fn a_closed_world_in_which_time_passes_is_not_stuck() {
 #[test]
 fn a_closed_world_on_a_clock_that_stands_still_is_stuck() {
     let executor = Executor::builder().clock(ManualClock::new()).closed_world(true).build();
-    let answer = executor.block_on(async { Ok(sleep(secs(1)).await) });
+    let answer = executor.block_on(nap(secs(1)));
     match answer {
         Err(RunError::Stalled(dump)) => {
             assert!(dump.to_string().contains("waits for a timer at 1s"), "{dump}");
