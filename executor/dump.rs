@@ -103,8 +103,11 @@ impl Dump {
         self.tasks.values().map(|dumped| &dumped.info)
     }
 
-    /// Tasks that await one another in a circle, so that none of them can ever
-    /// go on; each circle once.
+    /// Tasks that await one another in a circle; each circle once.
+    ///
+    /// None of them can ever go on, unless it waits beside that for something
+    /// that is unknown here (a `select!` with a channel, say). A circle in which
+    /// a task awaits several others is not found.
     pub fn cycles(&self) -> Vec<Vec<TaskId>> {
         let mut cycles = Vec::new();
         // On which walk a task was met first: each is walked through once.

@@ -11,14 +11,14 @@ use std::pin::pin;
 /// a panic, or because the task was asked to cancel. `cleanup` may await.
 ///
 /// Then `f`'s own ending goes on: the value, the error, the panic, or the
-/// [`Cancelled`] as an error.
+/// [`Cancelled`](crate::Cancelled) as an error.
 ///
 /// `cleanup` is not shielded: a further request cuts it short. What must finish
 /// goes under a [`shield`](crate::shield()).
 ///
 /// # Errors
 ///
-/// The error of `f`; its [`Cancelled`]; or [`CleanupFailed`], if `cleanup`
+/// The error of `f`; its [`Cancelled`](crate::Cancelled); or [`CleanupFailed`], if `cleanup`
 /// failed, which holds both errors when there are two.
 ///
 /// # Cancellation
