@@ -127,10 +127,13 @@ impl Name {
         Ticket::from_bits(self.0)
     }
 
+    // Where a pointer is too small for it, an `Arc` carries the name.
+    #[cfg_attr(any(hearken_arc_waker, not(target_pointer_width = "64")), allow(dead_code))]
     pub(crate) fn to_bits(self) -> u64 {
         self.0
     }
 
+    #[cfg_attr(any(hearken_arc_waker, not(target_pointer_width = "64")), allow(dead_code))]
     pub(crate) fn from_bits(bits: u64) -> Name {
         Name(bits)
     }

@@ -6,6 +6,7 @@ mod common;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,8 +20,8 @@ use common::{
 };
 use futures::task::{LocalSpawn, LocalSpawnExt, Spawn, SpawnExt};
 use hearken::{
-    Budget, Executor, Instant, Interrupter, ManualClock, Next, Report, ReportKind, Spawner, Turn,
-    Verdict, current, now, sleep, spawn,
+    Budget, Executor, Instant, Interrupter, ManualClock, Next, Report, ReportKind, Sleep, Spawner,
+    Turn, Verdict, current, now, sleep, spawn,
 };
 
 /// An executor on a clock that stands still, and that clock.
@@ -83,6 +84,11 @@ fn waiter(executor: &Executor, said: &Transcript, name: &'static str) -> Waker {
 
 fn elsewhere<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     thread::scope(|threads| threads.spawn(work).join().expect("the other thread is well"))
+}
+
+async fn slept(seconds: u64) -> anyhow::Result<()> {
+    sleep(secs(seconds)).await;
+    Ok(())
 }
 
 // ---- Batches ------------------------------------------------------------------------
@@ -432,7 +438,7 @@ fn a_turn_says_when_to_come_back_in_every_state() {
     assert_eq!(after(Budget::Batch), Next::Waiting);
     // The earliest of the deadlines.
     for seconds in [5, 3, 9] {
-        executor.spawn(async move { Ok(sleep(secs(seconds)).await) }).detach();
+        executor.spawn(slept(seconds)).detach();
     }
     assert_eq!(after(Budget::Polls(1)), Next::Ready);
     assert_eq!(after(Budget::Batch), Next::At(Instant::ZERO + secs(3)));
@@ -464,7 +470,7 @@ fn a_turn_says_when_to_come_back_in_every_state() {
 #[test]
 fn a_turn_says_by_how_far_the_clock_jumped_and_a_still_clock_never_does() {
     let world = World::new();
-    let task = world.executor.spawn(async { Ok(sleep(secs(3600)).await) });
+    let task = world.executor.spawn(slept(3600));
     let first = world.executor.turn(Budget::Batch);
     assert_eq!((first.jumped, first.next), (None, Next::At(Instant::ZERO + secs(3600))));
     let second = world.executor.turn(Budget::Batch);
@@ -473,7 +479,7 @@ fn a_turn_says_by_how_far_the_clock_jumped_and_a_still_clock_never_does() {
     world.close();
 
     let (executor, _) = still();
-    executor.spawn(async { Ok(sleep(secs(1)).await) }).detach();
+    executor.spawn(slept(1)).detach();
     let Turn { polled, next, jumped, .. } = executor.run_until_idle();
     assert_eq!((polled, next, jumped), (1, Next::At(Instant::ZERO + secs(1)), None));
 }
@@ -640,24 +646,21 @@ fn stimuli() -> Vec<Stimulus> {
             Box::new(move || sleep.as_mut().reset(Instant::ZERO + secs(5)))
         }),
         ("a new deadline", |hosted| {
-            let shelf = Shelf::new();
-            let put = shelf.clone();
-            hosted.executor.block_on(async { Ok(put.put(Box::pin(sleep(secs(5))))) }).unwrap();
-            Box::new(move || shelf.with(|sleep| assert!(poll_once(sleep).is_pending())))
+            let mut sleep = unpolled(hosted, 5);
+            Box::new(move || assert!(poll_once(&mut sleep).is_pending()))
         }),
     ]
 }
 
-/// A sleep on the wheel that nobody's task owns.
-fn made_in_a_turn(hosted: &Hosted, seconds: u64) -> std::pin::Pin<Box<hearken::Sleep>> {
-    let shelf = Shelf::new();
-    let put = shelf.clone();
-    let made = hosted.executor.block_on(async {
-        put.put(Box::pin(sleep(secs(seconds))));
-        Ok(())
-    });
-    assert!(made.is_ok());
-    let mut sleep: std::pin::Pin<Box<hearken::Sleep>> = shelf.take().expect("it was made");
+/// A sleep that no task owns, and that is not on the wheel yet.
+fn unpolled(hosted: &Hosted, seconds: u64) -> Pin<Box<Sleep>> {
+    let made = hosted.executor.block_on(async { Ok(Box::pin(sleep(secs(seconds)))) });
+    made.expect("nothing fails")
+}
+
+/// The same, on the wheel.
+fn made_in_a_turn(hosted: &Hosted, seconds: u64) -> Pin<Box<Sleep>> {
+    let mut sleep = unpolled(hosted, seconds);
     assert!(poll_once(&mut sleep).is_pending());
     sleep
 }
@@ -755,7 +758,7 @@ fn the_host_is_not_called_during_a_turn() {
     let task = hosted.executor.spawn(async move {
         elsewhere(|| waker.wake());
         elsewhere(|| spawner.spawn_with(|| async { Ok(()) }).expect("it is open"));
-        spawn(async { Ok(sleep(secs(1)).await) }).detach();
+        spawn(slept(1)).detach();
         hearken::report(Report::new(Spilled("tea")));
         drop(failed);
         interrupter.interrupt();
