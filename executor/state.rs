@@ -401,11 +401,21 @@ impl State {
         self.report(report.with_panic(panicked));
     }
 
+    /// A host that sleeps until the next deadline is told of an earlier one.
+    fn rouse_if_earlier(&self, deadline: Instant) {
+        if self.in_turn.get() {
+            return;
+        }
+        let next = self.wheel.borrow_mut().next_deadline();
+        if next.is_none_or(|next| deadline < next) {
+            self.rouse();
+        }
+    }
+
     /// Sets a timer that wakes `waker`.
     pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
-        let key = self.wheel.borrow_mut().insert(deadline, waker);
-        self.rouse();
-        key
+        self.rouse_if_earlier(deadline);
+        self.wheel.borrow_mut().insert(deadline, waker)
     }
 
     /// Gives a timer another deadline; who waits stays the same. None if it has
@@ -415,8 +425,8 @@ impl State {
             self.remove_timer(key);
             return None;
         }
+        self.rouse_if_earlier(deadline);
         self.wheel.borrow_mut().reset(&key, deadline);
-        self.rouse();
         Some(key)
     }
 
