@@ -195,10 +195,11 @@ impl Inbox {
         let on_wake = self.door().on_wake.clone();
         self.unpark.notify_one();
         // Foreign code: no lock is held. It must not unwind into the thread
-        // that happened to wake a task; the executor will hear of it.
-        let rung = on_wake.map(|on_wake| catch_unwind(AssertUnwindSafe(|| on_wake())));
+        // that happened to wake a task, nor may the hook's drop, if the executor
+        // is gone meanwhile; the executor will hear of it.
+        let rung = on_wake.map(|on_wake| catch_unwind(AssertUnwindSafe(move || on_wake())));
         if let Some(Err(payload)) = rung {
-            std::mem::forget(payload); // its drop may panic again
+            drop_payload(payload);
             self.door().on_wake_panicked = true;
         }
     }
@@ -298,7 +299,7 @@ impl Address {
         lock(&LODGINGS).empty.push(number);
         // Foreign code: no lock is held, and a panic has nobody to go to.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(on_wake))) {
-            std::mem::forget(payload);
+            drop_payload(payload);
         }
     }
 }
@@ -357,6 +358,13 @@ impl Flags {
             let length = if list == 0 { 64 } else { 32 << list };
             self.lists[list].get_or_init(|| (0..length).map(|_| AtomicBool::new(false)).collect());
         }
+    }
+}
+
+/// Drops what was thrown, which may throw again.
+fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
     }
 }
 
