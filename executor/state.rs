@@ -123,6 +123,8 @@ pub(crate) struct State {
     // Whose turn is it?
     pub(crate) running: Cell<Option<TaskId>>,
     pub(crate) in_turn: Cell<bool>,
+    /// How many turns there have been.
+    pub(crate) turns: Cell<u64>,
     pub(crate) phase: Cell<Phase>,
     /// The main of the `block_on` that is going on.
     pub(crate) main: Cell<Option<TaskId>>,
@@ -222,6 +224,7 @@ impl State {
             counts: Counts::default(),
             running: Cell::new(None),
             in_turn: Cell::new(false),
+            turns: Cell::new(0),
             phase: Cell::new(Phase::Open),
             main: Cell::new(None),
             interrupts: Cell::new(0),

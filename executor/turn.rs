@@ -84,6 +84,7 @@ pub enum Next {
 pub(crate) fn turn(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> Turn {
     assert!(!state.in_turn.get(), "a turn was taken inside a turn of the same executor");
     let entered = current::enter(state);
+    state.turns.set(state.turns.get() + 1);
     let latest_before = state.latest_serial();
     take_in_wakes(state);
     let jumped = fire_timers(state);

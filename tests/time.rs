@@ -724,3 +724,19 @@ fn a_thousand_turns_of_one_poll_beside_a_task_that_never_rests_fire_all_timers()
     assert_eq!(bench.said.lines(), expected);
     busy.cancel();
 }
+
+// promise 7.5
+#[test]
+fn a_sleep_that_is_first_polled_after_its_deadline_is_over_at_that_poll() {
+    let clock = ManualClock::new();
+    let executor = Executor::builder().clock(clock.clone()).build();
+    let task = executor.spawn_infallible(async {
+        let late = sleep(Duration::from_secs(10));
+        yield_now().await; // meanwhile twenty seconds pass
+        late.await;
+    });
+    executor.turn(Budget::Batch);
+    clock.advance(Duration::from_secs(20));
+    executor.turn(Budget::Batch);
+    assert!(task.is_finished());
+}

@@ -65,6 +65,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     home: Rc<State>,
+    /// In which turn: the clock was read then, and need not be again.
+    made_in: u64,
     deadline: Instant,
     timer: Option<TimerKey>,
 }
@@ -72,12 +74,12 @@ pub struct Sleep {
 impl Sleep {
     pub(crate) fn after(home: Rc<State>, duration: Duration) -> Sleep {
         let deadline = home.now() + duration;
-        Sleep { home, deadline, timer: None }
+        Sleep { made_in: home.turns.get(), home, deadline, timer: None }
     }
 
     pub(crate) fn until(home: Rc<State>, deadline: Instant) -> Sleep {
         home.now(); // so that a deadline in the past is known to be past
-        Sleep { home, deadline, timer: None }
+        Sleep { made_in: home.turns.get(), home, deadline, timer: None }
     }
 
     /// When it resolves.
@@ -88,6 +90,14 @@ impl Sleep {
     /// Whether the deadline has passed, as far as the executor has noticed.
     pub fn is_elapsed(&self) -> bool {
         self.deadline <= self.home.latest()
+    }
+
+    /// Whether the deadline has passed, when there is no timer yet.
+    fn is_over(&self) -> bool {
+        if self.home.turns.get() != self.made_in {
+            self.home.now();
+        }
+        self.is_elapsed()
     }
 
     /// Gives it another deadline, whether or not it has resolved. Who waits is
@@ -105,7 +115,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         match &this.timer {
-            None if this.is_elapsed() => Poll::Ready(()),
+            None if this.is_over() => Poll::Ready(()),
             None => {
                 this.timer = Some(this.home.set_timer(this.deadline, cx.waker().clone()));
                 Poll::Pending
