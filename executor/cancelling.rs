@@ -226,14 +226,15 @@ impl State {
 
     /// A shield has left: what it held back goes on.
     fn shield_is_through(&self, header: &Header, left: &Left) {
-        let waits = header.rare(|rare| {
+        // A task that was never asked has nothing rare, and needs nothing now.
+        let waits = header.if_rare(|rare| {
             if let (None, Some(held), Some(parent)) = (&rare.request, &left.held, left.parent) {
                 rare.request = Some(held.clone());
                 rare.target = Some(Target::Within(parent));
             }
             rare.request.is_some()
         });
-        if waits {
+        if waits == Some(true) {
             self.ask(header);
         }
     }
@@ -312,8 +313,8 @@ impl Standing {
         stays
     }
 
-    /// Leaves the tree. If somebody told it of a request and it did not hear,
-    /// the request is put back.
+    /// Leaves the tree. What a shield held back goes on; what else becomes of
+    /// the request that it leaves behind is the caller's affair.
     pub(crate) fn leave(&mut self) -> Option<Left> {
         let (home, key) = self.place.take()?;
         let task = home.scopes.borrow().task_of(key)?;
@@ -367,8 +368,7 @@ impl Standing {
         }
         let passed_on = home.scopes.borrow().passed_on(key);
         let Some(request) = passed_on else {
-            let left = self.leave();
-            drop(left);
+            drop(self.leave());
             return Through::Go;
         };
         if cancelled {

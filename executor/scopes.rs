@@ -283,7 +283,7 @@ impl Scopes {
         told: &mut Vec<NodeKey>,
     ) -> Delivery {
         let all: Vec<u32> = self.indices(nodes).collect();
-        self.strike_ghosts(request, &all);
+        self.count_unheard(request, &all);
         // First, who has somebody below that could take it? A shield covers
         // those around it too: they may not drop what it shields.
         for &index in &all {
@@ -461,7 +461,7 @@ impl Scopes {
 
     /// Counts how often somebody was told of this very request and did not come
     /// to hear it. After a few times he is a ghost.
-    fn strike_ghosts(&mut self, request: &Arc<Request>, all: &[u32]) {
+    fn count_unheard(&mut self, request: &Arc<Request>, all: &[u32]) {
         for &index in all {
             let node = &mut self.nodes[index as usize];
             if node.mark.as_ref().is_some_and(|mark| Arc::ptr_eq(mark, request)) {

@@ -26,7 +26,9 @@ use std::task::{Context, Poll};
 ///
 /// # Cancellation
 ///
-/// Dropping it drops `f`.
+/// Dropping it drops `f`. One that is kept and not polled (behind the lost arm of
+/// a `select!`, say) is told three times at most; then the request goes to the
+/// next one outward.
 ///
 /// Outside of a task there is nobody to ask; there it is `f` alone.
 ///

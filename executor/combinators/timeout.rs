@@ -30,7 +30,9 @@ use std::time::Duration;
 /// told, as by a request to cancel, and may clean up; without any, `f` is
 /// dropped. A task that `f` awaits is cancelled and waited for. A
 /// [shield](crate::shield()) in `f` is waited for. If `f` swallows the deadline
-/// and gives a value, that value is the answer.
+/// and gives a value, that value is the answer. It has swallowed it when the
+/// [`Cancelled`](crate::Cancelled) is gone; who puts that aside and gives a
+/// value gets [`Elapsed`].
 ///
 /// Of nested deadlines that have passed the outermost answers. A request to
 /// cancel is never mistaken for the deadline.
