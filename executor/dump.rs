@@ -9,14 +9,13 @@
 //! socket, a channel) is therefore unknown here.
 
 use crate::clock::Instant;
-use crate::id::{TaskId, Ticket};
+use crate::id::{Name, TaskId, Ticket};
 use crate::report::{TaskInfo, TaskState};
 use crate::run_queue::Entry;
 use crate::state::State;
 use crate::waker::name_of;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::task::Waker;
 
 /// The state of an executor at one moment, as plain data. Its `Display` is the
 /// tree of tasks (who spawned whom) as text.
@@ -57,7 +56,7 @@ impl Dump {
         let live = state.youngest_first();
         let mut by_slot = BTreeMap::new();
         let mut tasks = BTreeMap::new();
-        for (task, _) in &live {
+        for task in &live {
             let header = task.header();
             by_slot.insert(header.id.slot(), header.id);
             let dumped =
@@ -68,23 +67,21 @@ impl Dump {
             let id = *by_slot.get(&ticket.slot())?;
             (id.ticket() == ticket).then_some(id)
         };
-        let ours = |waker: &Waker| {
-            let name = name_of(waker).filter(|name| name.executor() == state.number)?;
-            tenant(name.ticket())
-        };
+        let ours =
+            |name: Name| (name.executor() == state.number).then(|| tenant(name.ticket())).flatten();
         for (deadline, waker) in state.wheel.borrow().iter() {
-            if let Some(sleeper) = ours(waker).and_then(|id| tasks.get_mut(&id)) {
+            if let Some(sleeper) = name_of(waker).and_then(ours).and_then(|id| tasks.get_mut(&id)) {
                 sleeper.timers.push(deadline);
             }
         }
-        for (task, _) in &live {
-            let awaiter = task.header().with_awaiter(|awaiter| awaiter.and_then(ours));
+        for task in &live {
+            let awaiter = task.header().awaiting_task(name_of).and_then(ours);
             if let Some(awaiter) = awaiter.and_then(|id| tasks.get_mut(&id)) {
                 awaiter.awaits.push(task.header().id);
             }
         }
-        let queue = state.queue.borrow();
-        let ready = queue.iter().filter_map(|entry| match entry {
+        let table = state.table.borrow();
+        let ready = table.queue().filter_map(|entry| match entry {
             Entry::Task(ticket) => tenant(ticket),
             Entry::Callback => None,
         });

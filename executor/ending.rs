@@ -11,11 +11,15 @@
 //!   until it leaves by a door, and each door counts it once.
 //! - **Only the loop calls the handler.** A report that is made here is queued.
 
-use crate::life::{Awaiter, Ending, Header, Hearing, Held, Life};
+use crate::counted::{AnyTask, TaskRc};
+use crate::id::TaskId;
+use crate::inbox;
+use crate::life::{Awaiter, Callbacks, Ending, Header, Hearing, Held, Life};
 use crate::outcome::{Origin, catch};
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
-use crate::state::{AnyTask, Counts, Phase, State, TaskRc, add_one, request};
+use crate::state::{Counts, Phase, State, add_one, request};
 use std::cell::Cell;
+use std::mem::take;
 use std::pin::Pin;
 use std::task::Waker;
 
@@ -50,7 +54,7 @@ impl State {
     /// Drops every live task where it stands, the youngest first. `main` is the
     /// future of the main whose stub is in the table.
     pub(crate) fn drop_all(&self, main: Option<Pin<&dyn AnyTask>>, kind: ReportKind) {
-        for (task, _) in self.youngest_first() {
+        for task in self.youngest_first() {
             // Not one that ended by what the drop of a younger one did.
             if !task.header().is_finished() {
                 let id = task.header().id;
@@ -77,6 +81,12 @@ impl State {
         body.cancel();
         self.running.set(running);
         self.ended(task, body);
+    }
+
+    /// Strikes a task off the table.
+    fn strike_off(&self, id: TaskId) {
+        let struck_off = self.table.borrow_mut().strike_off(id);
+        drop(struck_off); // with no borrow held
     }
 
     /// A main whose future is gone without an ending counts as cancelled.
@@ -137,16 +147,20 @@ impl State {
     /// Wakes the awaiter and queues the callbacks, in the order in which they
     /// came.
     fn wake_waiters(&self, header: &Header) {
-        if let Some(guardian) = header.if_rare(|rare| rare.guardian.take()).flatten() {
-            guardian.ended().into_iter().for_each(|waker| self.wake_foreign(waker));
-        }
         let awaiter = header.take_awaiter();
-        let callbacks =
-            header.if_rare(|rare| (rare.awaiter_after, std::mem::take(&mut rare.callbacks)));
-        let (awaiter_after, callbacks) = callbacks.unwrap_or_default();
-        let mut awaiter = awaiter;
-        for (number, callback) in callbacks {
-            if number >= awaiter_after {
+        match header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks))) {
+            None => self.wake_awaiter(awaiter),
+            Some((guardian, callbacks)) => {
+                let guardian_waits = guardian.and_then(|guardian| guardian.ended());
+                guardian_waits.into_iter().for_each(|waker| self.wake_foreign(waker));
+                self.wake_in_order(awaiter, callbacks);
+            }
+        }
+    }
+
+    fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
+        for (number, callback) in callbacks.list {
+            if number >= callbacks.awaiter_after {
                 self.wake_awaiter(awaiter.take());
             }
             self.push_callback(callback);
@@ -154,9 +168,17 @@ impl State {
         self.wake_awaiter(awaiter);
     }
 
+    #[inline]
     pub(crate) fn wake_awaiter(&self, awaiter: Option<Awaiter>) {
         match awaiter {
             None => {}
+            Some(Awaiter::Task(name)) if name.executor() == self.number => {
+                self.wake(name.ticket());
+                self.rouse();
+            }
+            // Of another executor, which is not in its turn, or is further
+            // down the stack and looks into its inbox at the next.
+            Some(Awaiter::Task(name)) => inbox::wake(name),
             Some(Awaiter::Waker(waker)) => self.wake_foreign(waker),
             Some(Awaiter::Watch(watch, place)) => {
                 if let Some(waker) = watch.ended(place) {
@@ -187,7 +209,7 @@ impl State {
         let header = task.header();
         let left = header.askers.get() - 1;
         header.askers.set(left);
-        if left == 0 && header.is_finished() && header.onlookers.get() == 0 {
+        if header.is_alone() && header.is_finished() {
             self.nobody_will_ask(task);
         }
     }
@@ -291,10 +313,10 @@ impl State {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        let Counts { spawned, succeeded, failed, cancelled, .. } = &self.counts;
+        let Counts { succeeded, failed, cancelled, .. } = &self.counts;
         let Counts { retrieved, reported, ignored, held, refused, .. } = &self.counts;
         Ledger {
-            spawned: spawned.get(),
+            spawned: self.table.borrow().latest_serial(),
             live: self.live() as u64,
             succeeded: succeeded.get(),
             failed: failed.get(),

@@ -5,6 +5,7 @@
 //! from a loop of its own, or by `block_on`), and lets it go.
 
 use crate::clock::{Clock, Instant, SystemClock};
+use crate::counted::AnyTask;
 use crate::current::{self, state_for};
 use crate::dump::Dump;
 use crate::handle::Task;
@@ -18,7 +19,7 @@ use crate::run_error::{Nested, RunError};
 use crate::run_queue::RunQueue;
 use crate::shutdown::{self, MOST_BATCHES, Shutdown};
 use crate::spawn::{SpawnError, Spawner, spawn_on, try_spawn_on};
-use crate::state::{AnyTask, Phase, Settings, State};
+use crate::state::{Phase, Settings, State};
 use crate::stop;
 use crate::task::{Fallible, Infallible, MainBody, MainStub, Outcome};
 use crate::turn::{self, Budget, Next, Turn, Waited};
@@ -70,7 +71,7 @@ impl Executor {
     ///
     /// # Panics
     ///
-    /// If 65,536 executors are alive.
+    /// If 65,535 executors are alive.
     pub fn new() -> Executor {
         Executor::builder().build()
     }
@@ -133,7 +134,7 @@ impl Executor {
     /// If called inside a turn of the same executor.
     pub fn turn(&self, budget: Budget) -> Turn {
         assert!(self.state.main.get().is_none(), "a turn was taken inside of block_on");
-        turn::turn(&self.state, budget, None)
+        turn::turn(&self.state, budget)
     }
 
     /// Takes turns until nothing is ready; at most 1,000,000, so that a task
@@ -212,13 +213,13 @@ impl Executor {
             );
             return Err(RunError::ShutDown(refused));
         }
-        let stub =
-            Rc::pin(MainStub { header: Header::new(state.next_id(), Location::caller(), None) });
+        let id = state.table.borrow().next_id();
+        let stub = MainStub::make(Header::new(id, Location::caller(), None), state);
         let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
         let body = body.into_ref();
         state.interrupts.set(0);
-        let guard = MainGuard::new(state, stub.header.id);
-        state.enroll(stub.clone());
+        let guard = MainGuard::new(state, id);
+        state.enroll(stub.clone().as_task());
         let stalled = self.drive(&stub.header, body);
         drop(guard);
         let outcome = body.take_outcome().expect("the main has ended");
@@ -230,11 +231,11 @@ impl Executor {
     fn drive(&self, main: &Header, body: Pin<&dyn AnyTask>) -> Option<Dump> {
         let state = &self.state;
         loop {
-            let turn = turn::turn(state, Budget::Batch, Some(body));
+            let next = turn::turns(state, body);
             if main.is_finished() {
                 return None;
             }
-            if turn::wait(state, turn.next) == Waited::Again {
+            if turn::wait(state, next) == Waited::Again {
                 continue;
             }
             if stop::is_going_on(state) {
@@ -358,7 +359,7 @@ impl Executor {
     #[doc(alias = "all_tasks")]
     pub fn tasks(&self) -> Vec<TaskInfo> {
         let youngest_first = self.state.youngest_first();
-        youngest_first.iter().rev().map(|(task, _)| self.state.info(task.header())).collect()
+        youngest_first.iter().rev().map(|task| self.state.info(task.header())).collect()
     }
 
     /// What every task waits for, as a tree of who spawned whom.
@@ -595,7 +596,7 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// If 65,536 executors are alive.
+    /// If 65,535 executors are alive.
     pub fn build(self) -> Executor {
         let Builder { handler, clock, on_wake, shuffle, settings } = self;
         let queue = shuffle.map_or_else(RunQueue::default, RunQueue::shuffled);

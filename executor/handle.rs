@@ -15,13 +15,15 @@
 //!   what they point to.
 
 use crate::cancelling::{Here, Standing, Through};
+use crate::counted::{AnyTask, Counted, TaskRc};
 use crate::id::TaskId;
 use crate::life::{Awaiter, Ending, Guardian, Header, Watch};
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo, TaskState};
 use crate::scopes::Kind;
-use crate::state::{AnyTask, State};
-use crate::task::{Join, Outcome};
+use crate::state::State;
+use crate::task::{Join, Outcome, as_task};
+use crate::waker::name_of;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -29,7 +31,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// A spawned task, in the hands of its owner.
 ///
@@ -69,7 +71,7 @@ use std::task::{Context, Poll};
 /// Awaiting a task after its outcome was taken panics.
 #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
 pub struct Task<T> {
-    cell: Pin<Rc<dyn Join<T>>>,
+    cell: Counted<dyn Join<T>>,
     /// Where the await of it stands among the scopes of the awaiting task.
     standing: Standing,
 }
@@ -77,7 +79,7 @@ pub struct Task<T> {
 impl<T> Unpin for Task<T> {}
 
 impl<T> Task<T> {
-    pub(crate) fn new(cell: Pin<Rc<dyn Join<T>>>) -> Task<T> {
+    pub(crate) fn new(cell: Counted<dyn Join<T>>) -> Task<T> {
         Task { cell, standing: Standing::default() }
     }
 
@@ -273,7 +275,7 @@ impl<T> Task<T> {
         let number = self.header().rare(|rare| {
             let number = rare.callbacks_ever;
             rare.callbacks_ever += 1;
-            rare.callbacks.push((number, callback));
+            rare.callbacks.list.push((number, callback));
             number
         });
         CallbackId { task: self.id(), number: Some(number) }
@@ -287,8 +289,9 @@ impl<T> Task<T> {
             return false;
         }
         let removed = self.header().if_rare(|rare| {
-            let place = rare.callbacks.iter().position(|&(number, _)| Some(number) == id.number)?;
-            Some(rare.callbacks.remove(place))
+            let list = &mut rare.callbacks.list;
+            let place = list.iter().position(|&(number, _)| Some(number) == id.number)?;
+            Some(list.remove(place))
         });
         removed.flatten().is_some() // dropped here, where nothing is borrowed
     }
@@ -337,7 +340,7 @@ impl<T> Task<T> {
 
     /// A look at the task, to be cloned and given away.
     pub fn task_ref(&self) -> TaskRef {
-        TaskRef { cell: self.cell.clone(), home: self.home().clone() }
+        TaskRef { cell: as_task(self.cell.clone()), home: self.home().clone() }
     }
 }
 
@@ -364,15 +367,24 @@ impl<T> Future for Task<T> {
             here.home.raise(told.request());
             return Poll::Pending;
         }
-        if !this.header().is_awaited_by(cx.waker()) {
-            let replaced = this.header().set_awaiter(Awaiter::Waker(cx.waker().clone()));
-            drop(replaced);
-        }
+        this.set_awaiter(cx.waker());
         Poll::Pending
     }
 }
 
 impl<T> Task<T> {
+    /// Has `waker` woken when the task has ended.
+    fn set_awaiter(&self, waker: &Waker) {
+        let header = self.header();
+        let replaced = match name_of(waker) {
+            Some(name) if header.is_awaited_by_task(name) => return,
+            Some(name) => header.set_awaiter(Awaiter::Task(name)),
+            None if header.is_awaited_by(waker) => return,
+            None => header.set_awaiter(Awaiter::Waker(waker.clone())),
+        };
+        drop(replaced);
+    }
+
     /// The await of a task that has finished.
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
         match self.standing.through(self.ending()) {
@@ -489,11 +501,11 @@ pub struct CallbackId {
 
 /// A callback's hold on its task: until it is gone, somebody may still ask.
 struct Asker<T> {
-    cell: Pin<Rc<dyn Join<T>>>,
+    cell: Counted<dyn Join<T>>,
 }
 
 impl<T> Asker<T> {
-    fn new(cell: &Pin<Rc<dyn Join<T>>>) -> Asker<T> {
+    fn new(cell: &Counted<dyn Join<T>>) -> Asker<T> {
         let askers = &cell.header().askers;
         askers.set(askers.get() + 1);
         Asker { cell: cell.clone() }
@@ -573,12 +585,12 @@ impl<T> Drop for CancelOnDrop<T> {
 /// It does not keep a failure from being reported, since it cannot ask for it.
 #[derive(Clone)]
 pub struct TaskRef {
-    cell: Pin<Rc<dyn AnyTask>>,
+    cell: TaskRc,
     home: Rc<State>,
 }
 
 impl TaskRef {
-    pub(crate) fn new(cell: Pin<Rc<dyn AnyTask>>, home: Rc<State>) -> TaskRef {
+    pub(crate) fn new(cell: TaskRc, home: Rc<State>) -> TaskRef {
         TaskRef { cell, home }
     }
 

@@ -108,12 +108,12 @@ const ROW: usize = 256;
 static TABLE: [OnceLock<Box<[OnceLock<Inbox>]>>; ROW] = [const { OnceLock::new() }; ROW];
 
 /// Who may move in where.
-static LODGINGS: Mutex<Lodgings> = Mutex::new(Lodgings { empty: Vec::new(), built: 0 });
+static LODGINGS: Mutex<Lodgings> = Mutex::new(Lodgings { empty: Vec::new(), built: 1 });
 
 struct Lodgings {
     /// Numbers whose executor is gone.
     empty: Vec<u16>,
-    /// How many numbers have ever been given out.
+    /// The next number that nobody has had. Zero is nobody's (Nonzero in `id.rs`).
     built: usize,
 }
 
@@ -126,11 +126,11 @@ fn find(number: u16) -> Option<&'static Inbox> {
 ///
 /// # Panics
 ///
-/// If 65,536 executors are alive.
+/// If 65,535 executors are alive.
 pub(crate) fn move_in() -> (u16, Address) {
     let mut lodgings = lock(&LODGINGS);
     let number = lodgings.empty.pop().unwrap_or_else(|| {
-        let number = u16::try_from(lodgings.built).expect("65,536 executors are alive");
+        let number = u16::try_from(lodgings.built).expect("65,535 executors are alive");
         lodgings.built += 1;
         number
     });

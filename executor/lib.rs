@@ -58,6 +58,8 @@ mod report;
 mod scopes;
 mod life;
 // IV. A task and its executor
+mod counted;
+mod table;
 mod state;
 mod ending;
 mod current;

@@ -41,7 +41,7 @@
 //! - **One door.** A failure leaves by one door: retrieved, reported or ignored.
 //! - **No user code.** Nothing here calls any.
 
-use crate::id::TaskId;
+use crate::id::{Name, TaskId};
 use crate::outcome::Request;
 use crate::scopes::{NodeKey, Nodes};
 use std::cell::{Cell, RefCell};
@@ -212,32 +212,45 @@ pub(crate) struct Header {
     pub(crate) id: TaskId,
     pub(crate) location: &'static Location<'static>,
     pub(crate) parent: Option<TaskId>,
-    pub(crate) life: Cell<Life>,
-    pub(crate) hearing: Cell<Hearing>,
+    /// Who awaits the task, if it is a task: see [`Awaiter`].
+    awaiter: Cell<Option<Name>>,
+    /// What few tasks have, made when first needed.
+    rare: Cell<Option<Box<Rare>>>,
+    /// Its scopes, and whatever else in it is waiting to be told.
+    pub(crate) nodes: Cell<Nodes>,
+    /// How many pointers there are to the task: see `counted.rs`.
+    pub(crate) pointers: Cell<u32>,
     /// How many may still ask for the outcome: the handle, and callbacks that
     /// have not run.
     pub(crate) askers: Cell<u32>,
+    pub(crate) polls: Cell<u32>,
+    pub(crate) life: Cell<Life>,
+    pub(crate) hearing: Cell<Hearing>,
     /// How many look at the outcome just now: callbacks, the handler. Nobody
     /// may take it away under their eyes.
-    pub(crate) onlookers: Cell<u32>,
-    pub(crate) polls: Cell<u32>,
-    /// Its scopes, and whatever else in it is waiting to be told.
-    pub(crate) nodes: Cell<Nodes>,
-    /// Who awaits the task.
-    awaiter: Cell<Option<Awaiter>>,
-    /// What few tasks have, made when first needed.
-    rare: Cell<Option<Box<Rare>>>,
+    pub(crate) onlookers: Cell<u8>,
+    /// What stands behind the header: see `task.rs`.
+    pub(crate) within: Cell<Within>,
+}
+
+/// What stands in the place that a task's future and its outcome share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Within {
+    Future,
+    Outcome,
+    Empty,
+    /// Somebody is at it: the future is polled or dropped.
+    Busy,
 }
 
 /// What few tasks have.
 #[derive(Default)]
 pub(crate) struct Rare {
     pub(crate) name: Option<Arc<str>>,
-    /// In order of registration.
-    pub(crate) callbacks: Vec<(u32, Callback)>,
+    pub(crate) callbacks: Callbacks,
     pub(crate) callbacks_ever: u32,
-    /// The awaiter asked after this many callbacks, and is woken after them.
-    pub(crate) awaiter_after: u32,
+    /// Who awaits the task, if it is not a task.
+    awaiter: Option<Awaiter>,
     /// The wish to cancel that has not been fulfilled.
     pub(crate) request: Option<Arc<Request>>,
     /// The wish that it was last asked to fulfil: it may come from several sides.
@@ -257,10 +270,21 @@ pub(crate) struct Rare {
     pub(crate) held_at: Option<usize>,
 }
 
+/// The done callbacks of a task.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    /// In order of registration, numbered.
+    pub(crate) list: Vec<(u32, Callback)>,
+    /// The awaiter asked after this many callbacks, and is woken after them.
+    pub(crate) awaiter_after: u32,
+}
+
 /// Who is told that a task has ended: there is one at most, since there is one
 /// handle.
 pub(crate) enum Awaiter {
-    /// Whoever awaits the handle.
+    /// A task, by its own name. The others are rare.
+    Task(Name),
+    /// Whoever awaits the handle otherwise.
     Waker(Waker),
     /// Whoever awaits many at once, and what the task is called there.
     Watch(Rc<Watch>, usize),
@@ -325,14 +349,16 @@ impl Header {
             id,
             location,
             parent,
-            life: Cell::new(Life::Waiting),
-            hearing: Cell::new(Hearing::Open),
-            askers: Cell::new(1),
-            onlookers: Cell::new(0),
-            polls: Cell::new(0),
-            nodes: Cell::new(Nodes::EMPTY),
             awaiter: Cell::new(None),
             rare: Cell::new(None),
+            nodes: Cell::new(Nodes::EMPTY),
+            pointers: Cell::new(1),
+            askers: Cell::new(1),
+            polls: Cell::new(0),
+            life: Cell::new(Life::Waiting),
+            hearing: Cell::new(Hearing::Open),
+            onlookers: Cell::new(0),
+            within: Cell::new(Within::Future),
         }
     }
 
@@ -355,38 +381,63 @@ impl Header {
 
     /// Who is to be woken when the task ends. Answers whose place that was.
     pub(crate) fn set_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
-        let replaced = self.awaiter.replace(Some(awaiter));
+        let replaced = self.take_awaiter();
         if replaced.is_none() {
             // Awaiters and callbacks are served in the order in which they came.
-            self.if_rare(|rare| rare.awaiter_after = rare.callbacks_ever);
+            self.if_rare(|rare| rare.callbacks.awaiter_after = rare.callbacks_ever);
+        }
+        match awaiter {
+            Awaiter::Task(name) => self.awaiter.set(Some(name)),
+            other => self.rare(|rare| rare.awaiter = Some(other)),
         }
         replaced
     }
 
-    /// Whether waking `waker` would wake the present awaiter.
+    /// Whether this task is to be woken when this one ends.
+    #[inline]
+    pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
+        self.awaiter.get() == Some(name)
+    }
+
+    /// Whether waking `waker` would wake the present awaiter, which is not
+    /// known to be a task.
     pub(crate) fn is_awaited_by(&self, waker: &Waker) -> bool {
-        self.with_awaiter(|awaiter| awaiter.is_some_and(|awaiter| awaiter.will_wake(waker)))
-    }
-
-    /// Whom the end of the task wakes, if anybody.
-    pub(crate) fn with_awaiter<R>(&self, look: impl FnOnce(Option<&Waker>) -> R) -> R {
-        let awaiter = self.awaiter.take();
-        let answer = match &awaiter {
-            Some(Awaiter::Watch(watch, _)) => {
-                let waker = watch.waker.take();
-                let answer = look(waker.as_ref());
-                watch.waker.set(waker);
-                answer
-            }
-            Some(Awaiter::Waker(waker)) => look(Some(waker)),
-            None => look(None),
+        // Compared with no other thing at hand: `will_wake` calls nobody.
+        let same = |rare: &mut Rare| match &rare.awaiter {
+            Some(Awaiter::Waker(own)) => own.will_wake(waker),
+            _ => false,
         };
-        self.awaiter.set(awaiter);
-        answer
+        self.if_rare(same) == Some(true)
     }
 
+    /// The task that the end of this one wakes, if it is one.
+    pub(crate) fn awaiting_task(&self, name_of: impl Fn(&Waker) -> Option<Name>) -> Option<Name> {
+        self.awaiter.get().or_else(|| {
+            let awaiter = self.if_rare(|rare| match &rare.awaiter {
+                Some(Awaiter::Waker(waker)) => name_of(waker),
+                Some(Awaiter::Watch(watch, _)) => {
+                    let waker = watch.waker.take();
+                    let name = waker.as_ref().and_then(&name_of);
+                    watch.waker.set(waker);
+                    name
+                }
+                _ => None,
+            });
+            awaiter.flatten()
+        })
+    }
+
+    #[inline]
     pub(crate) fn take_awaiter(&self) -> Option<Awaiter> {
-        self.awaiter.take()
+        match self.awaiter.take() {
+            Some(name) => Some(Awaiter::Task(name)),
+            None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
+        }
+    }
+
+    /// Whether nobody can ask for the outcome any more, and nobody looks at it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.askers.get() == 0 && self.onlookers.get() == 0
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {

@@ -49,7 +49,7 @@ pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
     let _none_was_given = stop::begin(state, None);
     let mut patience = Patience { clock_read: state.now(), batches: 0 };
     loop {
-        let turn = turn::turn(state, Budget::Batch, None);
+        let turn = turn::turn(state, Budget::Batch);
         let all_done = state.live() == 0 && turn.next != Next::Ready;
         // The turn has dropped everybody if the grace is over; but callbacks and
         // reports may go on making others for ever.

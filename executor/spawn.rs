@@ -108,16 +108,16 @@ where
         home.count_refused();
         return Err(SpawnError { future, kind });
     }
-    let header = Header::new(home.next_id(), place, home.running.get());
-    let cell = Rc::pin(TaskCell::<F, B>::new(header, home.clone(), future));
-    home.enroll(cell.clone());
-    Ok(Task::new(cell))
+    let header = Header::new(home.table.borrow().next_id(), place, home.running.get());
+    let cell = TaskCell::<F, B>::make(header, home.clone(), future);
+    home.enroll(cell.clone().as_task());
+    Ok(Task::new(cell.as_join()))
 }
 
 fn may_spawn(home: &State) -> Result<(), SpawnErrorKind> {
     if home.phase.get() == Phase::Closed {
         Err(SpawnErrorKind::Closed)
-    } else if home.live() >= home.settings.max_tasks {
+    } else if !home.has_room() {
         Err(SpawnErrorKind::Full)
     } else {
         Ok(())
@@ -153,7 +153,7 @@ where
         }
     };
     let cancelled = Cancelled::new(request, header.id, home.identity);
-    Task::new(Rc::pin(TaskCell::<F, B>::refused(header, home.clone(), cancelled)))
+    Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).as_join())
 }
 
 /// The executor did not take the future: here it is again.

@@ -11,56 +11,27 @@
 //!   `poll` or `drop`, an output's `drop`, a handler, a callback, a clock,
 //!   somebody else's waker. Each method takes out what it needs, ends the
 //!   borrow, and then calls.
-//! - **Once.** A task stands in the run queue at most once: the mark in its slot
-//!   is set by whoever pushes it, and cleared before its poll, so that a wake
-//!   during the poll counts.
 //! - **Only the loop calls the handler.** Everybody else queues.
 
 use crate::clock::{Clock, Instant};
+use crate::counted::{Pool, TaskRc};
 use crate::id::{MOST_SLOTS, TaskId, Ticket};
 use crate::inbox::Address;
 use crate::life::{Callback, Ending, Header, Life};
-use crate::outcome::{Cancelled, Request, catch};
+use crate::outcome::{Request, catch};
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
 use crate::run_queue::RunQueue;
 use crate::scopes::{NodeKey, Scopes};
+use crate::table::Table;
 use crate::wheel::{HasFired, TimerKey, Wheel};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
-
-/// What the loop needs of a task, whatever its future and value.
-pub(crate) trait AnyTask {
-    fn header(&self) -> &Header;
-
-    /// Polls the future. When it is through, by a panic too, the outcome is
-    /// kept and the task's life has ended.
-    fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// Drops the future because of the request that stands in the header. The
-    /// task's life has ended then.
-    fn cancel(self: Pin<&Self>);
-
-    /// The cancellation by which it ended, if it did and nobody has taken it.
-    fn cancellation(&self) -> Option<Cancelled>;
-
-    /// Drops an outcome that nobody can ask for any more.
-    fn discard(self: Pin<&Self>);
-
-    /// Takes the error of a failure that nobody can ask for any more.
-    fn take_failure(self: Pin<&Self>) -> Option<anyhow::Error>;
-
-    /// Shows the error of a failure as part of `report`, and leaves it in place.
-    fn show_failure(self: Pin<&Self>, report: Report, look: &mut dyn FnMut(&Report));
-}
-
-pub(crate) type TaskRc = Pin<Rc<dyn AnyTask>>;
 
 /// Whether the executor still takes tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,9 +72,9 @@ pub(crate) struct State {
     pub(crate) identity: u64,
     pub(crate) address: Address,
     slots_with_flags: Cell<usize>,
-    tasks: RefCell<Slab<Slot>>,
-    serial: Cell<u64>,
-    pub(crate) queue: RefCell<RunQueue>,
+    pub(crate) table: RefCell<Table>,
+    /// What tasks that are gone have left to the next.
+    pub(crate) pool: Rc<Pool>,
     pub(crate) callbacks: RefCell<VecDeque<Callback>>,
     // What time is it?
     pub(crate) wheel: RefCell<Wheel>,
@@ -145,41 +116,11 @@ pub(crate) struct State {
 
 static EXECUTORS_EVER: AtomicU64 = AtomicU64::new(0);
 
-/// A task in the table, and whether it stands in the queue.
-struct Slot {
-    task: TaskRc,
-    /// The low 24 bits of the serial, and below them whether it is queued.
-    mark: Cell<u32>,
-}
-
-impl Slot {
-    fn belongs_to(&self, ticket: Ticket) -> bool {
-        self.mark.get() >> 1 == ticket.serial()
-    }
-
-    /// True if it was not queued before.
-    fn mark_queued(&self) -> bool {
-        let mark = self.mark.get();
-        self.mark.set(mark | 1);
-        mark & 1 == 0
-    }
-
-    fn unmark(&self) -> bool {
-        let mark = self.mark.get();
-        self.mark.set(mark & !1);
-        mark & 1 == 1
-    }
-
-    fn is_queued(&self) -> bool {
-        self.mark.get() & 1 == 1
-    }
-}
-
-/// The ledger's figures, each counted where it happens. `live` and `held` are
-/// counted too, not computed from the rest: otherwise it would always balance.
+/// The ledger's figures, each counted where it happens; the table counts who
+/// was spawned and who is live. `held` is counted too, not computed from the
+/// rest: otherwise it would always balance.
 #[derive(Default)]
 pub(crate) struct Counts {
-    pub(crate) spawned: Cell<u64>,
     pub(crate) succeeded: Cell<u64>,
     pub(crate) failed: Cell<u64>,
     pub(crate) cancelled: Cell<u64>,
@@ -208,9 +149,8 @@ impl State {
             identity: EXECUTORS_EVER.fetch_add(1, Ordering::Relaxed),
             address,
             slots_with_flags: Cell::new(0),
-            tasks: RefCell::default(),
-            serial: Cell::new(0),
-            queue: RefCell::new(queue),
+            table: RefCell::new(Table::new(queue)),
+            pool: Rc::new(Pool::new()),
             callbacks: RefCell::default(),
             wheel: RefCell::default(),
             clock,
@@ -239,6 +179,7 @@ impl State {
 
     /// Tells a host that was told otherwise that there is something to do. Of
     /// no use, and not done, during a turn: it ends by looking.
+    #[inline]
     pub(crate) fn rouse(&self) {
         if !self.in_turn.get() && self.phase.get() != Phase::Gone {
             self.address.ring();
@@ -252,92 +193,51 @@ impl State {
     /// Wakes a task on the executor's own thread.
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket) {
-        let tasks = self.tasks.borrow();
-        let Some(slot) = tasks.get(ticket.slot()) else { return };
-        if slot.belongs_to(ticket) && slot.mark_queued() {
-            self.queue.borrow_mut().push_task(ticket);
-        }
-    }
-
-    /// Wakes whoever is in the slot now: a flag belongs to the slot (`inbox.rs`).
-    pub(crate) fn wake_tenant(&self, slot: usize) {
-        let tenant = self.tasks.borrow().get(slot).map(|slot| slot.task.header().id);
-        if let Some(id) = tenant {
-            self.wake(id.ticket());
-        }
+        self.table.borrow_mut().wake(ticket);
     }
 
     /// Does `work` as if the task stood in the queue, so that what wakes it does
     /// not put it there: it is about to be polled.
     pub(crate) fn as_if_queued(&self, ticket: Ticket, work: impl FnOnce()) {
-        let mark = |queued: bool| {
-            if let Some(slot) = self.tasks.borrow().get(ticket.slot()) {
-                let _was = if queued { slot.mark_queued() } else { slot.unmark() };
-            }
-        };
-        mark(true);
+        self.table.borrow_mut().set_queued(ticket, true);
         work();
-        mark(false);
-    }
-
-    /// The task that the queue named, which is no longer queued from here on.
-    /// None if it has ended meanwhile.
-    #[inline]
-    pub(crate) fn take_turn(&self, ticket: Ticket) -> Option<TaskRc> {
-        let tasks = self.tasks.borrow();
-        let slot = tasks.get(ticket.slot()).filter(|slot| slot.belongs_to(ticket))?;
-        slot.unmark();
-        Some(slot.task.clone())
+        self.table.borrow_mut().set_queued(ticket, false);
     }
 
     pub(crate) fn task(&self, id: TaskId) -> Option<TaskRc> {
-        let tasks = self.tasks.borrow();
-        let slot = tasks.get(id.slot())?;
-        (slot.task.header().id == id).then(|| slot.task.clone())
+        self.table.borrow().get(id).cloned()
     }
 
     pub(crate) fn live(&self) -> usize {
-        self.tasks.borrow().len()
+        self.table.borrow().live()
     }
 
-    /// Every live task, the youngest first, and whether it is queued.
-    pub(crate) fn youngest_first(&self) -> Vec<(TaskRc, bool)> {
-        let tasks = self.tasks.borrow();
-        let mut all: Vec<_> =
-            tasks.iter().map(|(_, slot)| (slot.task.clone(), slot.is_queued())).collect();
-        all.sort_unstable_by_key(|(task, _)| std::cmp::Reverse(task.header().id));
-        all
+    /// Every live task, the youngest first.
+    pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
+        self.table.borrow().youngest_first()
     }
 
-    /// The id of the next task to be spawned.
-    pub(crate) fn next_id(&self) -> TaskId {
-        TaskId::new(self.serial.get() + 1, self.tasks.borrow().vacant_key())
+    /// Whether the table has room for another.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.live() < self.settings.max_tasks
     }
 
     /// Puts a new task into the table and into the queue.
+    #[inline]
     pub(crate) fn enroll(&self, task: TaskRc) {
-        let id = task.header().id;
-        self.serial.set(id.number());
-        let slot = Slot { task, mark: Cell::new(id.ticket().serial() << 1) };
-        let key = self.tasks.borrow_mut().insert(slot);
-        debug_assert_eq!(key, id.slot(), "next_id foretells the slot");
-        if key >= self.slots_with_flags.get() {
-            let slots = (key + 1).next_power_of_two().max(64);
-            self.address.make_room(slots);
-            self.slots_with_flags.set(slots);
+        let slot = self.table.borrow_mut().enroll(task);
+        if slot >= self.slots_with_flags.get() {
+            self.make_room_for_flags(slot);
         }
-        add_one(&self.counts.spawned);
-        self.wake(id.ticket());
         self.rouse();
     }
 
-    /// Strikes a task off the table.
-    pub(crate) fn strike_off(&self, id: TaskId) {
-        let slot = self.tasks.borrow_mut().try_remove(id.slot());
-        debug_assert!(
-            slot.is_some_and(|slot| slot.task.header().id == id),
-            "a live task is in its slot"
-        );
+    #[cold]
+    fn make_room_for_flags(&self, slot: usize) {
+        let slots = (slot + 1).next_power_of_two().max(64);
+        self.address.make_room(slots);
+        self.slots_with_flags.set(slots);
     }
 
     pub(crate) fn push_callback(&self, callback: Callback) {
@@ -345,24 +245,14 @@ impl State {
             return; // nobody will ever call it
         }
         self.callbacks.borrow_mut().push_back(callback);
-        self.queue.borrow_mut().push_callback();
+        self.table.borrow_mut().push_callback();
         self.rouse();
-    }
-
-    /// The serial of the youngest task so far.
-    pub(crate) fn latest_serial(&self) -> u64 {
-        self.serial.get()
     }
 
     /// Gives memory back when there is little to do.
     pub(crate) fn shrink(&self) {
-        self.queue.borrow_mut().shrink();
-        let mut tasks = self.tasks.borrow_mut();
-        if tasks.is_empty() && tasks.capacity() > 1024 {
-            // A slab never shrinks by itself. Slots are told apart by serials,
-            // so starting again from slot 0 confuses nobody.
-            *tasks = Slab::new();
-        }
+        self.table.borrow_mut().shrink();
+        self.pool.shrink();
     }
 }
 
@@ -402,6 +292,11 @@ impl State {
             "the clock panicked, and is taken to stand still",
         );
         self.report(report.with_panic(panicked));
+    }
+
+    #[inline]
+    pub(crate) fn has_timers(&self) -> bool {
+        self.wheel.borrow().pending() > 0
     }
 
     /// A host that sleeps until the next deadline is told of an earlier one.
@@ -471,13 +366,14 @@ impl State {
         std::mem::take(&mut *self.reports.borrow_mut())
     }
 
+    #[inline]
     pub(crate) fn has_reports(&self) -> bool {
         !self.reports.borrow().is_empty()
     }
 
     /// What is known of a task now.
     pub(crate) fn info(&self, header: &Header) -> TaskInfo {
-        let queued = || self.tasks.borrow().get(header.id.slot()).is_some_and(Slot::is_queued);
+        let queued = || self.table.borrow().is_queued(header.id);
         let state = match header.life.get() {
             Life::Polling | Life::PollingAsked | Life::Dropping => TaskState::Running,
             Life::Waiting | Life::Asked if queued() => TaskState::Ready,

@@ -25,7 +25,7 @@ pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
     }
     state.phase.set(Phase::Closing);
     begin_grace(state);
-    state.cancelled_up_to.set(state.latest_serial());
+    state.cancelled_up_to.set(state.table.borrow().latest_serial());
     let wish = request("the executor is shut down", Origin::ShutDown);
     *state.wish_to_close.borrow_mut() = Some(wish.clone());
     cancel_all(state, &wish);
@@ -35,7 +35,7 @@ pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
 /// Asks every live task to cancel, the youngest first: each with a request of
 /// its own, which is the same wish.
 pub(crate) fn cancel_all(state: &State, wish: &Request) {
-    for (task, _) in state.youngest_first() {
+    for task in state.youngest_first() {
         state.ask_to_cancel(task.header(), Arc::new(wish.passed_on()));
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
     let wish = state.wish_to_close.borrow().clone();
     let Some(wish) = wish.filter(|_| up_to > since) else { return };
     let mut asked_up_to = up_to;
-    for (task, _) in state.youngest_first() {
+    for task in state.youngest_first() {
         let header = task.header();
         let number = header.id.number();
         if !(since + 1..=up_to).contains(&number) {
@@ -68,6 +68,14 @@ pub(crate) fn begin_grace(state: &State) {
 }
 
 /// Whether somebody has asked everybody, or the main, to stop.
+/// Tasks with serials up to this were there when the turn began: they may be
+/// asked at its end, since each had its turn. Asked for only while stopping.
+#[inline]
+pub(crate) fn latest_before(state: &State) -> u64 {
+    if is_going_on(state) { state.table.borrow().latest_serial() } else { 0 }
+}
+
+#[inline]
 pub(crate) fn is_going_on(state: &State) -> bool {
     state.phase.get() == Phase::Closing || state.interrupts.get() > 0
 }

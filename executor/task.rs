@@ -12,24 +12,28 @@
 //! # Invariants
 //!
 //! - **Pinned.** A future is dropped where it was polled, and never moved.
-//! - **Alone.** While a future is polled or dropped, `busy` is set, and nobody
-//!   else touches the content.
+//! - **Noted.** `within` in the header says what stands on the stage, at every
+//!   moment when foreign code runs.
+//! - **Alone.** While a future is polled or dropped, `within` says `Busy`, and
+//!   nobody else touches the stage.
 //! - **Written once, taken by the owner.** An outcome is written once. Only
 //!   whoever can prove that nobody holds a reference to it takes it out: the
 //!   one handle, through `&mut`, while there are no onlookers; or the last
 //!   asker on leaving.
 
 use crate::cancelling::fulfil;
+use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, TaskRc};
 use crate::id::TaskId;
-use crate::life::{Ending, Header};
+use crate::life::{Ending, Header, Within};
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
 use crate::report::{Report, ReportKind};
-use crate::state::{AnyTask, State};
+use crate::state::State;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, offset_of};
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -50,6 +54,30 @@ pub(crate) trait Join<T>: AnyTask {
     /// No reference that [`outcome`](Join::outcome) gave is alive.
     #[allow(unsafe_code)]
     unsafe fn take(&self) -> Option<Outcome<T>>;
+}
+
+/// A task as everybody knows it, of one as its handle knows it.
+#[allow(unsafe_code)]
+pub(crate) fn as_task<T>(task: Counted<dyn Join<T>>) -> TaskRc {
+    // SAFETY: only a pointer to another trait object is made.
+    unsafe { task.seen_as(|cell| cell as NonNull<dyn AnyTask>) }
+}
+
+#[allow(unsafe_code)]
+impl<F: Future + 'static, B: Body<F> + 'static> Counted<TaskCell<F, B>> {
+    /// As the table knows it.
+    #[inline]
+    pub(crate) fn as_task(self) -> TaskRc {
+        // SAFETY: only a pointer to a trait object is made.
+        unsafe { self.seen_as(|cell| cell as NonNull<dyn AnyTask>) }
+    }
+
+    /// As its handle knows it.
+    #[inline]
+    pub(crate) fn as_join(self) -> Counted<dyn Join<B::Value>> {
+        // SAFETY: only a pointer to a trait object is made.
+        unsafe { self.seen_as(|cell| cell as NonNull<dyn Join<B::Value>>) }
+    }
 }
 
 /// What the output of a future means.
@@ -82,83 +110,75 @@ impl<F: Future> Body<F> for Infallible {
 
 // ---- The place of a future and its outcome -----------------------------------
 
-struct Stage<F, T> {
-    busy: Cell<bool>,
-    content: UnsafeCell<Content<F, T>>,
+/// The place itself. What stands there the header knows, in `within`.
+union Stage<F, T> {
+    future: ManuallyDrop<F>,
+    outcome: ManuallyDrop<Outcome<T>>,
 }
 
-enum Content<F, T> {
-    Future(F),
-    Outcome(Outcome<T>),
-    Empty,
+/// A stage and the note of what stands on it.
+struct Place<'a, F, T> {
+    within: &'a Cell<Within>,
+    stage: Pin<&'a UnsafeCell<Stage<F, T>>>,
 }
 
-/// Sets `busy` for as long as it lives.
-struct Alone<'a>(&'a Cell<bool>);
+/// Nobody else is at the stage for as long as this lives; then `next` stands
+/// there, also after a panic.
+struct Alone<'a> {
+    within: &'a Cell<Within>,
+    next: Within,
+}
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.within.set(self.next);
     }
 }
 
 #[allow(unsafe_code)]
-impl<F: Future, T> Stage<F, T> {
-    fn new(content: Content<F, T>) -> Stage<F, T> {
-        Stage { busy: Cell::new(false), content: UnsafeCell::new(content) }
+impl<'a, F: Future, T> Place<'a, F, T> {
+    /// Makes sure that a future stands here and nobody is at it.
+    #[inline]
+    fn alone(&self, next: Within) -> Alone<'a> {
+        let within = self.within.get();
+        assert!(within == Within::Future, "a future is polled and dropped once, by one at a time");
+        self.within.set(Within::Busy);
+        Alone { within: self.within, next }
     }
 
-    fn alone(&self) -> Alone<'_> {
-        assert!(!self.busy.replace(true), "a future is polled and dropped by one at a time");
-        Alone(&self.busy)
+    #[inline]
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _alone = self.alone(Within::Future);
+        // SAFETY: it is a future that stands here (Noted), and nobody else is at
+        // it (Alone).
+        let future = unsafe { &mut (*self.stage.get()).future };
+        // SAFETY: the stage is pinned, and the future is never moved out of it,
+        // but dropped in place (Pinned).
+        unsafe { Pin::new_unchecked(&mut **future) }.poll(cx)
     }
 
-    fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.get_ref();
-        let _alone = this.alone();
-        // SAFETY: nobody else is here (Alone), and while there is a future there
-        // is no outcome that somebody could hold a reference to.
-        let Content::Future(future) = (unsafe { &mut *this.content.get() }) else {
-            unreachable!("a task is polled while its future is there")
-        };
-        // SAFETY: `self` is pinned, and the future is never moved out of it, but
-        // dropped in place (Pinned).
-        unsafe { Pin::new_unchecked(future) }.poll(cx)
+    /// Drops the future, in place. After a panic, too, the place is empty.
+    #[inline]
+    fn drop_future(&self) {
+        let _alone = self.alone(Within::Empty);
+        // SAFETY: as in `poll`.
+        unsafe { ManuallyDrop::drop(&mut (*self.stage.get()).future) };
     }
 
-    /// Drops the future, in place.
-    fn drop_future(self: Pin<&Self>) {
-        let this = self.get_ref();
-        let _alone = this.alone();
-        // SAFETY: as in `poll`. The assignment drops the old content in place,
-        // and writes the new one even if that drop panics.
-        let content = unsafe { &mut *this.content.get() };
-        debug_assert!(!matches!(content, Content::Outcome(_)), "an outcome is not overwritten");
-        *content = Content::Empty;
-    }
-
+    #[inline]
     fn write(&self, outcome: Outcome<T>) {
-        let _alone = self.alone();
-        // SAFETY: nobody else is here (Alone), and nobody holds a reference to
-        // an outcome, for there was none: what is overwritten is `Empty`.
-        let content = unsafe { &mut *self.content.get() };
-        assert!(
-            matches!(content, Content::Empty),
-            "an outcome is written once, after the future is gone"
-        );
-        *content = Content::Outcome(outcome);
+        let was = self.within.get();
+        assert!(was == Within::Empty, "an outcome is written once, after the future is gone");
+        // SAFETY: nothing stands here (Noted), so nobody has a reference to it.
+        unsafe { (*self.stage.get()).outcome = ManuallyDrop::new(outcome) };
+        self.within.set(Within::Outcome);
     }
 
-    fn outcome(&self) -> Option<&Outcome<T>> {
-        if self.busy.get() {
-            return None;
-        }
-        // SAFETY: nobody is changing the content (Alone), and whoever takes the
-        // outcome out first proves that this reference is gone.
-        match unsafe { &*self.content.get() } {
-            Content::Outcome(outcome) => Some(outcome),
-            _ => None,
-        }
+    fn outcome(&self) -> Option<&'a Outcome<T>> {
+        // SAFETY: an outcome stands here (Noted), and whoever takes it out first
+        // proves that this reference is gone.
+        (self.within.get() == Within::Outcome)
+            .then(|| unsafe { &*(*self.stage.get_ref().get()).outcome })
     }
 
     fn cancellation(&self) -> Option<Cancelled> {
@@ -171,17 +191,25 @@ impl<F: Future, T> Stage<F, T> {
     /// # Safety
     ///
     /// No reference that `outcome` gave is alive.
+    #[inline]
     unsafe fn take(&self) -> Option<Outcome<T>> {
-        let _alone = self.alone();
-        // SAFETY: nobody else is here (Alone), and the caller vouches for the
-        // references. A future is not moved: it is left alone.
-        let content = unsafe { &mut *self.content.get() };
-        match content {
-            Content::Outcome(_) => match std::mem::replace(content, Content::Empty) {
-                Content::Outcome(outcome) => Some(outcome),
-                _ => unreachable!("it was an outcome a line ago"),
-            },
-            _ => None,
+        if self.within.get() != Within::Outcome {
+            return None;
+        }
+        self.within.set(Within::Empty);
+        // SAFETY: an outcome stood here (Noted), and the caller vouches for the
+        // references to it. From now on it counts as gone.
+        Some(unsafe { ManuallyDrop::take(&mut (*self.stage.get()).outcome) })
+    }
+
+    /// Drops whatever is there, at the end of all.
+    fn clear(&self) {
+        match self.within.get() {
+            Within::Future => self.drop_future(),
+            // SAFETY: nobody is left who could have a reference.
+            Within::Outcome => drop(unsafe { self.take() }),
+            Within::Empty => {}
+            Within::Busy => debug_assert!(false, "whoever is at a future holds its task"),
         }
     }
 }
@@ -192,7 +220,7 @@ impl<F: Future, T> Stage<F, T> {
 struct Parts<'a, F, T> {
     header: &'a Header,
     home: &'a State,
-    stage: Pin<&'a Stage<F, T>>,
+    stage: Place<'a, F, T>,
 }
 
 impl<F: Future, T> Parts<'_, F, T> {
@@ -212,6 +240,7 @@ impl<F: Future, T> Parts<'_, F, T> {
                 }))
             }
         };
+        // (Most futures that are through have nothing left to drop.)
         if let Err(panicked) = catch(|| self.stage.drop_future()) {
             self.panicked_in_drop("a future panicked while it was dropped", panicked);
         }
@@ -252,7 +281,7 @@ impl<F: Future, T> Parts<'_, F, T> {
     /// Drops an outcome that nobody can ask for.
     #[allow(unsafe_code)]
     fn discard(&self) {
-        debug_assert_eq!(self.header.askers.get() + self.header.onlookers.get(), 0);
+        debug_assert!(self.header.is_alone(), "nobody may ask or look any more");
         // SAFETY: references are given only to askers and onlookers, and there
         // are none left.
         match unsafe { self.stage.take() } {
@@ -275,7 +304,7 @@ impl<F: Future, T> Parts<'_, F, T> {
 
     #[allow(unsafe_code)]
     fn take_failure(&self) -> Option<anyhow::Error> {
-        debug_assert_eq!(self.header.askers.get() + self.header.onlookers.get(), 0);
+        debug_assert!(self.header.is_alone(), "nobody may ask or look any more");
         // SAFETY: references are given only to askers and onlookers, and there
         // are none left.
         let outcome = unsafe { self.stage.take() };
@@ -309,32 +338,63 @@ impl<F: Future, T> Parts<'_, F, T> {
 // ---- Spawned tasks ----------------------------------------------------------------
 
 /// Header, future and outcome of a spawned task.
+#[repr(C)]
 pub(crate) struct TaskCell<F: Future, B: Body<F>> {
     header: Header,
     home: Rc<State>,
-    stage: Stage<F, B::Value>,
+    stage: UnsafeCell<Stage<F, B::Value>>,
     body: PhantomData<B>,
 }
 
+// SAFETY: that is where it is.
+#[allow(unsafe_code)]
+unsafe impl<F: Future, B: Body<F>> HeaderFirst for TaskCell<F, B> {
+    const HEADER_AT: usize = offset_of!(Self, header);
+}
+
+#[allow(unsafe_code)]
 impl<F: Future, B: Body<F>> TaskCell<F, B> {
-    pub(crate) fn new(header: Header, home: Rc<State>, future: F) -> TaskCell<F, B> {
-        TaskCell { header, home, stage: Stage::new(Content::Future(future)), body: PhantomData }
+    /// A task that is about to begin.
+    #[inline]
+    pub(crate) fn make(header: Header, home: Rc<State>, future: F) -> Counted<TaskCell<F, B>> {
+        debug_assert_eq!(header.within.get(), Within::Future, "what a new header says");
+        let pool: *const Pool = &*home.pool;
+        let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
+        let cell = TaskCell { header, home, stage, body: PhantomData };
+        // SAFETY: the pool is the home's, which is alive: the cell holds it.
+        Counted::new(unsafe { &*pool }, cell)
     }
 
     /// A task that was refused: over before it began.
-    pub(crate) fn refused(header: Header, home: Rc<State>, cancelled: Cancelled) -> TaskCell<F, B> {
+    pub(crate) fn refused(
+        header: Header,
+        home: Rc<State>,
+        cancelled: Cancelled,
+    ) -> Counted<TaskCell<F, B>> {
         header.life.set(crate::life::Life::Ended(Ending::Cancelled));
-        let stage = Stage::new(Content::Outcome(Err(TaskError::Cancelled(cancelled))));
-        TaskCell { header, home, stage, body: PhantomData }
+        header.within.set(Within::Outcome);
+        let outcome = ManuallyDrop::new(Err(TaskError::Cancelled(cancelled)));
+        let stage = UnsafeCell::new(Stage { outcome });
+        let pool = home.pool.clone();
+        Counted::new(&pool, TaskCell { header, home, stage, body: PhantomData })
     }
 
-    #[allow(unsafe_code)]
     fn parts(self: Pin<&Self>) -> Parts<'_, F, B::Value> {
         let this = self.get_ref();
-        // SAFETY: a projection: the stage is pinned because the cell is, which
-        // is never moved out of, has no `Drop`, and is not `repr(packed)`.
-        let stage = unsafe { Pin::new_unchecked(&this.stage) };
-        Parts { header: &this.header, home: &this.home, stage }
+        Parts { header: &this.header, home: &this.home, stage: this.place() }
+    }
+
+    fn place(&self) -> Place<'_, F, B::Value> {
+        // SAFETY: a projection: a cell is pinned from its beginning (`make`),
+        // is never moved out of, and is not `repr(packed)`.
+        let stage = unsafe { Pin::new_unchecked(&self.stage) };
+        Place { within: &self.header.within, stage }
+    }
+}
+
+impl<F: Future, B: Body<F>> Drop for TaskCell<F, B> {
+    fn drop(&mut self) {
+        self.place().clear();
     }
 }
 
@@ -352,11 +412,15 @@ impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
     }
 
     fn cancellation(&self) -> Option<Cancelled> {
-        self.stage.cancellation()
+        self.place().cancellation()
     }
 
     fn discard(self: Pin<&Self>) {
         self.parts().discard();
+    }
+
+    fn pool(&self) -> &Rc<Pool> {
+        &self.home.pool
     }
 
     fn take_failure(self: Pin<&Self>) -> Option<anyhow::Error> {
@@ -374,33 +438,58 @@ impl<F: Future, B: Body<F>> Join<B::Value> for TaskCell<F, B> {
     }
 
     fn outcome(&self) -> Option<&Outcome<B::Value>> {
-        self.stage.outcome()
+        self.place().outcome()
     }
 
     #[allow(unsafe_code)]
     unsafe fn take(&self) -> Option<Outcome<B::Value>> {
         // SAFETY: the caller's promise is the same.
-        unsafe { self.stage.take() }
+        unsafe { self.place().take() }
     }
 }
 
 // ---- The main of block_on -----------------------------------------------------------
 
 /// What stands in the table for a main.
+#[repr(C)]
 pub(crate) struct MainStub {
     pub(crate) header: Header,
+    pool: Rc<Pool>,
+}
+
+// SAFETY: that is where it is.
+#[allow(unsafe_code)]
+unsafe impl HeaderFirst for MainStub {
+    const HEADER_AT: usize = offset_of!(Self, header);
+}
+
+#[allow(unsafe_code)]
+impl Counted<MainStub> {
+    /// As the table knows it.
+    pub(crate) fn as_task(self) -> TaskRc {
+        // SAFETY: only a pointer to a trait object is made.
+        unsafe { self.seen_as(|stub| stub as NonNull<dyn AnyTask>) }
+    }
+}
+
+impl MainStub {
+    pub(crate) fn make(header: Header, home: &State) -> Counted<MainStub> {
+        Counted::new(&home.pool, MainStub { header, pool: home.pool.clone() })
+    }
 }
 
 /// The future of a main, on the stack of whoever called `block_on`.
-pub(crate) struct MainBody<F, T> {
-    stub: Pin<Rc<MainStub>>,
+pub(crate) struct MainBody<F: Future, T> {
+    stub: Counted<MainStub>,
     home: Rc<State>,
-    stage: Stage<F, T>,
+    stage: UnsafeCell<Stage<F, T>>,
 }
 
 impl<T, F: Future<Output = anyhow::Result<T>>> MainBody<F, T> {
-    pub(crate) fn new(stub: Pin<Rc<MainStub>>, home: Rc<State>, future: F) -> MainBody<F, T> {
-        MainBody { stub, home, stage: Stage::new(Content::Future(future)) }
+    pub(crate) fn new(stub: Counted<MainStub>, home: Rc<State>, future: F) -> MainBody<F, T> {
+        debug_assert_eq!(stub.header.within.get(), Within::Future, "what a new header says");
+        let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
+        MainBody { stub, home, stage }
     }
 
     /// Takes the outcome, if the main has ended.
@@ -408,15 +497,28 @@ impl<T, F: Future<Output = anyhow::Result<T>>> MainBody<F, T> {
     pub(crate) fn take_outcome(self: Pin<&Self>) -> Option<Outcome<T>> {
         // SAFETY: a main's outcome is not shown to anybody; this is the only
         // way to it.
-        unsafe { self.stage.take() }
+        unsafe { self.parts().stage.take() }
     }
 
-    #[allow(unsafe_code)]
     fn parts(self: Pin<&Self>) -> Parts<'_, F, T> {
         let this = self.get_ref();
-        // SAFETY: as for `TaskCell`.
-        let stage = unsafe { Pin::new_unchecked(&this.stage) };
-        Parts { header: &this.stub.header, home: &this.home, stage }
+        Parts { header: &this.stub.header, home: &this.home, stage: this.place() }
+    }
+}
+
+impl<F: Future, T> MainBody<F, T> {
+    #[allow(unsafe_code)]
+    fn place(&self) -> Place<'_, F, T> {
+        // SAFETY: as for `TaskCell`. A body that is polled is pinned; before
+        // that nobody asks for its place but `drop`.
+        let stage = unsafe { Pin::new_unchecked(&self.stage) };
+        Place { within: &self.stub.header.within, stage }
+    }
+}
+
+impl<F: Future, T> Drop for MainBody<F, T> {
+    fn drop(&mut self) {
+        self.place().clear();
     }
 }
 
@@ -434,7 +536,11 @@ impl<T, F: Future<Output = anyhow::Result<T>>> AnyTask for MainBody<F, T> {
     }
 
     fn cancellation(&self) -> Option<Cancelled> {
-        self.stage.cancellation()
+        self.place().cancellation()
+    }
+
+    fn pool(&self) -> &Rc<Pool> {
+        &self.home.pool
     }
 
     // The outcome belongs to `block_on`, which always takes it.
@@ -465,6 +571,10 @@ impl AnyTask for MainStub {
 
     fn cancellation(&self) -> Option<Cancelled> {
         None
+    }
+
+    fn pool(&self) -> &Rc<Pool> {
+        &self.pool
     }
 
     fn discard(self: Pin<&Self>) {}

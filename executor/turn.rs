@@ -17,17 +17,18 @@
 //!   a poll, the drop of a cancelled task, a callback. Reports do not.
 
 use crate::clock::Instant;
+use crate::counted::{AnyTask, TaskRc};
 use crate::current;
-use crate::id::{Name, Ticket};
+use crate::id::Name;
 use crate::inbox::Errand;
 use crate::interrupt;
-use crate::life::{Life, Step};
+use crate::life::{Header, Life, Step};
 use crate::outcome::catch;
 use crate::report::{DefaultHandler, Effect, Handler, Report, ReportKind, Verdict};
-use crate::run_queue::Entry;
 use crate::scopes::Delivery;
-use crate::state::{AnyTask, Phase, State};
+use crate::state::{Phase, State};
 use crate::stop;
+use crate::table;
 use crate::waker::waker;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -76,33 +77,62 @@ pub enum Next {
     Empty,
 }
 
-/// Takes a turn. `main` is the future of the main whose stub is in the table.
+/// Takes a turn.
 ///
 /// # Panics
 ///
 /// If called inside a turn of the same executor.
-pub(crate) fn turn(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> Turn {
+pub(crate) fn turn(state: &Rc<State>, budget: Budget) -> Turn {
     assert!(!state.in_turn.get(), "a turn was taken inside a turn of the same executor");
     let entered = current::enter(state);
-    state.turns.set(state.turns.get() + 1);
-    let latest_before = state.latest_serial();
-    take_in_wakes(state);
-    let jumped = fire_timers(state);
-    let polled = poll_batch(state, budget, main);
-    deliver_reports(state);
-    if stop::is_going_on(state) {
-        see_to_stopping(state, main, latest_before);
-    }
+    let (polled, jumped) = pass(state, budget, None);
     drop(entered);
     Turn { polled, next: say_when(state), jumped }
 }
 
+/// Takes one turn after the other until nothing is ready, or the main has
+/// ended. `main` is the future of the main whose stub is in the table.
+pub(crate) fn turns(state: &Rc<State>, main: Pin<&dyn AnyTask>) -> Next {
+    let entered = current::enter(state);
+    loop {
+        pass(state, Budget::Batch, Some(main));
+        if main.header().is_finished() || !is_ready(state) {
+            break;
+        }
+    }
+    drop(entered);
+    say_when(state)
+}
+
+/// What happens in a turn. Answers how many were polled, and by how far the
+/// clock jumped.
+fn pass(
+    state: &State,
+    budget: Budget,
+    main: Option<Pin<&dyn AnyTask>>,
+) -> (usize, Option<Duration>) {
+    state.turns.set(state.turns.get() + 1);
+    let latest_before = stop::latest_before(state);
+    if state.address.has_mail() {
+        take_in_wakes(state);
+    }
+    let jumped = match state.has_timers() || stop::is_going_on(state) {
+        true => fire_timers(state),
+        false => None,
+    };
+    let polled = poll_batch(state, budget, main);
+    if state.has_reports() {
+        deliver_reports(state);
+    }
+    if stop::is_going_on(state) {
+        see_to_stopping(state, main, latest_before);
+    }
+    (polled, jumped)
+}
+
 /// Takes in what other threads left.
 fn take_in_wakes(state: &State) {
-    if !state.address.has_mail() {
-        return;
-    }
-    state.address.take_wakes(|slot| state.wake_tenant(slot));
+    state.address.take_wakes(|slot| state.table.borrow_mut().wake_tenant(slot));
     let letters = state.address.take_letters();
     report_interrupts(state, letters.interrupts);
     if letters.on_wake_panicked {
@@ -132,7 +162,7 @@ fn fire_timers(state: &State) -> Option<Duration> {
     let deadline = next_moment(state)?;
     let mut jumped = None;
     if deadline > state.now() {
-        let idle = state.queue.borrow().is_empty() && !state.has_reports();
+        let idle = !is_ready(state);
         jumped = idle.then(|| state.jump_to(deadline)).flatten();
     }
     let now = state.latest();
@@ -152,8 +182,8 @@ fn next_moment(state: &State) -> Option<Instant> {
 }
 
 /// Runs what is ready now, as far as the budget goes. Answers how many.
-fn poll_batch(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> usize {
-    let batch = state.queue.borrow_mut().begin_batch();
+fn poll_batch(state: &State, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> usize {
+    let batch = state.table.borrow_mut().begin_batch();
     let mut polled = 0;
     for _ in 0..batch {
         match budget {
@@ -161,77 +191,87 @@ fn poll_batch(state: &Rc<State>, budget: Budget, main: Option<Pin<&dyn AnyTask>>
             Budget::Until(end) if state.now() >= end => break,
             _ => {}
         }
-        let entry = state.queue.borrow_mut().pop();
-        polled += match entry {
-            Some(Entry::Task(ticket)) => usize::from(run_task(state, ticket, main)),
-            Some(Entry::Callback) => usize::from(run_callback(state)),
+        let next = state.table.borrow_mut().next();
+        polled += match next {
+            Some(table::Next::Task(task)) => usize::from(run_task(state, &task, main)),
+            Some(table::Next::Callback) => usize::from(run_callback(state)),
+            Some(table::Next::Nobody) => 0,
             None => break,
         };
     }
     polled
 }
 
-/// Polls a task, or drops it if it was asked to cancel. False if it is gone.
-fn run_task(state: &State, ticket: Ticket, main: Option<Pin<&dyn AnyTask>>) -> bool {
-    let Some(task) = state.take_turn(ticket) else { return false };
-    let id = task.header().id;
-    let body = main.filter(|main| main.header().id == id).unwrap_or(task.as_ref());
-    let header = body.header();
-    state.running.set(Some(id));
-    let goes_on = match header.taken() {
-        Step::Nothing => None,
-        Step::Poll => Some(poll_task(state, ticket, body)),
-        Step::Cancel => match state.deliver(header) {
-            Delivery::Marked(_) => {
-                header.life.set(Life::PollingAsked);
-                Some(poll_task(state, ticket, body))
-            }
-            Delivery::Shielded => {
-                // The request stays in the header. The task is polled all the
-                // same: its place in the queue may have been a wake too.
-                header.life.set(Life::Polling);
-                Some(poll_task(state, ticket, body))
-            }
-            Delivery::Nobody => {
-                header.life.set(Life::Dropping);
-                body.cancel();
-                Some(Poll::Ready(()))
-            }
-        },
+/// Polls a task, or drops it if it was asked to cancel. False if there was
+/// nothing to do.
+fn run_task(state: &State, task: &TaskRc, main: Option<Pin<&dyn AnyTask>>) -> bool {
+    let header = task.header();
+    let is_main = state.main.get() == Some(header.id);
+    let body = main.filter(|_| is_main).unwrap_or(task.as_ref());
+    state.running.set(Some(header.id));
+    let step = match header.taken() {
+        Step::Cancel => told_to_cancel(state, header),
+        step => step,
+    };
+    let polled = match step {
+        Step::Poll => poll_task(state, header, body),
+        Step::Cancel => {
+            header.life.set(Life::Dropping);
+            body.cancel();
+            Poll::Ready(())
+        }
+        Step::Nothing => {
+            state.running.set(None);
+            return false;
+        }
     };
     state.running.set(None);
-    match goes_on {
-        None => false,
-        Some(Poll::Ready(())) => {
-            state.ended(&task, body);
-            true
+    if polled.is_ready() {
+        state.ended(task, body);
+    } else if header.suspended() {
+        state.wake(header.id.ticket());
+    }
+    true
+}
+
+/// A task was asked to cancel: tells those in it who are to be told. Answers
+/// whether it is to be polled, so that they hear, or dropped.
+#[cold]
+fn told_to_cancel(state: &State, header: &Header) -> Step {
+    match state.deliver(header) {
+        Delivery::Marked(_) => {
+            header.life.set(Life::PollingAsked);
+            Step::Poll
         }
-        Some(Poll::Pending) => {
-            if header.suspended() {
-                state.wake(ticket);
-            }
-            true
+        Delivery::Shielded => {
+            // The request stays in the header. The task is polled all the
+            // same: its place in the queue may have been a wake too.
+            header.life.set(Life::Polling);
+            Step::Poll
         }
+        Delivery::Nobody => Step::Cancel,
     }
 }
 
-fn poll_task(state: &State, ticket: Ticket, body: Pin<&dyn AnyTask>) -> Poll<()> {
-    let header = body.header();
+#[inline]
+fn poll_task(state: &State, header: &Header, body: Pin<&dyn AnyTask>) -> Poll<()> {
     header.polls.set(header.polls.get().saturating_add(1));
     state.scope.set(None);
-    let began = state.settings.slow_poll.map(|_| state.now());
-    let waker = waker(Name::new(state.number, ticket));
-    let poll = body.poll(&mut Context::from_waker(&waker));
-    if let Some(began) = began {
-        report_slow_poll(state, body, state.now() - began);
+    let waker = waker(Name::new(state.number, header.id.ticket()));
+    let cx = &mut Context::from_waker(&waker);
+    if state.settings.slow_poll.is_none() {
+        return body.poll(cx);
     }
+    let began = state.now();
+    let poll = body.poll(cx);
+    report_slow_poll(state, header, state.now() - began);
     poll
 }
 
-fn report_slow_poll(state: &State, body: Pin<&dyn AnyTask>, took: Duration) {
+fn report_slow_poll(state: &State, header: &Header, took: Duration) {
     if state.settings.slow_poll.is_some_and(|limit| took >= limit) {
         let report = Report::make(ReportKind::SlowPoll, format!("a poll took {took:?}"));
-        state.report(report.about(state.info(body.header())));
+        state.report(report.about(state.info(header)));
     }
 }
 
@@ -244,10 +284,7 @@ pub(crate) fn run_callback(state: &State) -> bool {
 
 /// Tells the handler what has been queued until now. What it does makes reports
 /// for the next time.
-pub(crate) fn deliver_reports(state: &Rc<State>) {
-    if !state.has_reports() {
-        return;
-    }
+pub(crate) fn deliver_reports(state: &State) {
     for mut report in state.take_reports() {
         let effect = report.take_effect();
         let verdict = hear(state, &report);
@@ -320,9 +357,14 @@ fn see_to_stopping(state: &State, main: Option<Pin<&dyn AnyTask>>, latest_before
 
 // ---- When to come back -----------------------------------------------------------
 
+/// Whether there is something for the next turn.
+#[inline]
+fn is_ready(state: &State) -> bool {
+    !state.table.borrow().is_idle() || state.has_reports()
+}
+
 fn say_when(state: &State) -> Next {
-    let ready = !state.queue.borrow().is_empty() || state.has_reports();
-    if ready || !state.address.wait() {
+    if is_ready(state) || !state.address.wait() {
         return Next::Ready;
     }
     state.shrink();

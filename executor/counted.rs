@@ -1,0 +1,273 @@
+//! A counted pointer to a task, and the memory that tasks leave to one another.
+//!
+//! A task is in three hands: the table's, the handle's, and those that look at
+//! it for a moment. An `Rc` would do for that, but for two things. It counts
+//! twice, for the sake of weak pointers that nobody here has; and each task
+//! would be a `malloc` and a `free`, which is most of what a short task costs.
+//! So [`Counted`] counts in the header, and the memory of a task that is gone
+//! goes to the [`Pool`] of its executor, for the next of the same size.
+//!
+//! # Invariants
+//!
+//! - **Header first.** What a `Counted` points to begins with its [`Header`].
+//!   So the header is found without asking what comes after it.
+//! - **Counted.** A header's `pointers` is the number of `Counted`s to it, and
+//!   nobody changes it but `Counted`.
+//! - **Stays.** What is pointed to is never moved, and is dropped in place by
+//!   the last pointer: it may be given out pinned.
+//! - **Nobody's.** Memory in the pool is nobody else's, has the size of its
+//!   class, and came from the global allocator with that layout.
+
+use crate::life::Header;
+use crate::outcome::Cancelled;
+use crate::report::Report;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// What the loop needs of a task, whatever its future and value.
+pub(crate) trait AnyTask {
+    fn header(&self) -> &Header;
+
+    /// Polls the future. When it is through, by a panic too, the outcome is
+    /// kept and the task's life has ended.
+    fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Drops the future because of the request that stands in the header. The
+    /// task's life has ended then.
+    fn cancel(self: Pin<&Self>);
+
+    /// The cancellation by which it ended, if it did and nobody has taken it.
+    fn cancellation(&self) -> Option<Cancelled>;
+
+    /// Drops an outcome that nobody can ask for any more.
+    fn discard(self: Pin<&Self>);
+
+    /// Takes the error of a failure that nobody can ask for any more.
+    fn take_failure(self: Pin<&Self>) -> Option<anyhow::Error>;
+
+    /// Shows the error of a failure as part of `report`, and leaves it in place.
+    fn show_failure(self: Pin<&Self>, report: Report, look: &mut dyn FnMut(&Report));
+
+    /// Where its memory goes.
+    fn pool(&self) -> &Rc<Pool>;
+}
+
+/// What a [`Counted`] may be made of.
+///
+/// # Safety
+///
+/// `HEADER_AT` is the offset of the [`Header`], of which there is one.
+#[allow(unsafe_code)]
+pub(crate) unsafe trait HeaderFirst: AnyTask {
+    const HEADER_AT: usize;
+}
+
+/// One of the pointers to a task.
+pub(crate) struct Counted<T: ?Sized + AnyTask>(NonNull<T>);
+
+/// A task, whatever its future.
+pub(crate) type TaskRc = Counted<dyn AnyTask>;
+
+#[allow(unsafe_code)]
+impl<T: HeaderFirst> Counted<T> {
+    /// Puts a task into memory from the pool. This is its first pointer.
+    #[inline]
+    pub(crate) fn new(pool: &Pool, task: T) -> Counted<T> {
+        const { assert!(T::HEADER_AT == 0, "the header comes first (Header first)") };
+        debug_assert_eq!(task.header().pointers.get(), 1, "a new header counts its first pointer");
+        let place = pool.take(Layout::new::<T>()).cast::<T>();
+        // SAFETY: the memory is nobody else's, and of the size and alignment
+        // of a `T` (Nobody's).
+        unsafe { place.write(task) };
+        Counted(place)
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: ?Sized + AnyTask> Counted<T> {
+    /// The same pointer, which knows less of what it points to.
+    ///
+    /// # Safety
+    ///
+    /// `unsize` does nothing but make a pointer to a trait object of a pointer.
+    #[inline]
+    pub(crate) unsafe fn seen_as<U: ?Sized + AnyTask>(
+        self,
+        unsize: impl FnOnce(NonNull<T>) -> NonNull<U>,
+    ) -> Counted<U> {
+        Counted(unsize(ManuallyDrop::new(self).0))
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: `self` is one of those who keep the task there (Counted), and
+        // it begins with its header (Header first).
+        unsafe { self.0.cast::<Header>().as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn as_ref(&self) -> Pin<&T> {
+        // SAFETY: it stays where it is until it is dropped in place (Stays).
+        unsafe { Pin::new_unchecked(&**self) }
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: ?Sized + AnyTask> Deref for Counted<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `self` is one of those who keep the task there (Counted), and
+        // nobody has more than a shared reference to it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: ?Sized + AnyTask> Clone for Counted<T> {
+    #[inline]
+    fn clone(&self) -> Counted<T> {
+        let pointers = &self.header().pointers;
+        // Four thousand million pointers to one task: a program that forgets
+        // them in a loop. It must not come round to zero.
+        pointers.set(pointers.get().checked_add(1).expect("a task has too many pointers to it"));
+        Counted(self.0)
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: ?Sized + AnyTask> Drop for Counted<T> {
+    #[inline]
+    fn drop(&mut self) {
+        let pointers = &self.header().pointers;
+        pointers.set(pointers.get() - 1);
+        if pointers.get() == 0 {
+            let layout = Layout::for_value(&**self);
+            let pool = self.pool().clone(); // it may go with the task's home
+            // SAFETY: this was the last pointer (Counted), and nobody who has
+            // borrowed from one is left.
+            unsafe { self.0.drop_in_place() };
+            // SAFETY: it came from `take` with the layout of its type, and
+            // what was in it is dropped.
+            unsafe { pool.give(self.0.cast(), layout) };
+        }
+    }
+}
+
+/// The memory of tasks that are gone, by size.
+///
+/// What is kept is bounded when the executor is idle ([`Pool::shrink`]), and
+/// goes back with the executor and its last handle.
+pub(crate) struct Pool {
+    /// The first of each size.
+    free: [Cell<Option<NonNull<Free>>>; CLASSES],
+    /// How many bytes lie here.
+    kept: Cell<usize>,
+}
+
+/// A piece of memory that waits for its next task.
+struct Free {
+    next: Option<NonNull<Free>>,
+}
+
+/// Sizes are sixteen bytes apart, eight more than a multiple of sixteen: what
+/// common allocators hand out without a gap.
+const STEP: usize = 16;
+const CLASSES: usize = 32;
+/// So much is kept by an executor that is idle.
+const KEPT_WHEN_IDLE: usize = 64 << 10;
+
+/// Which class a layout belongs to, and what memory of that class is.
+#[inline]
+const fn class_of(layout: Layout) -> Option<(usize, Layout)> {
+    let class = (layout.size() + 7) / STEP;
+    let size = class * STEP + STEP / 2;
+    match Layout::from_size_align(size, STEP / 2) {
+        Ok(pooled) if class < CLASSES && layout.align() <= STEP / 2 => Some((class, pooled)),
+        _ => None, // too large, or of odd alignment: not kept
+    }
+}
+
+#[allow(unsafe_code)]
+impl Pool {
+    pub(crate) fn new() -> Pool {
+        Pool { free: [const { Cell::new(None) }; CLASSES], kept: Cell::new(0) }
+    }
+
+    /// Memory for something of this layout: from here, or else new.
+    #[inline]
+    fn take(&self, layout: Layout) -> NonNull<u8> {
+        let Some((class, pooled)) = class_of(layout) else { return fresh(layout) };
+        let Some(first) = self.free[class].get() else { return fresh(pooled) };
+        // SAFETY: it lies here, so that it is ours, and was written by `give`
+        // (Nobody's).
+        self.free[class].set(unsafe { first.as_ref() }.next);
+        self.kept.set(self.kept.get() - pooled.size());
+        first.cast()
+    }
+
+    /// Keeps the memory of something that is gone.
+    ///
+    /// # Safety
+    ///
+    /// It came from `take` of the same layout, and nobody uses it any more.
+    #[inline]
+    unsafe fn give(&self, memory: NonNull<u8>, layout: Layout) {
+        let Some((class, pooled)) = class_of(layout) else {
+            // SAFETY: `take` got it from the allocator with this layout.
+            return unsafe { dealloc(memory.as_ptr(), layout) };
+        };
+        let free = memory.cast::<Free>();
+        // SAFETY: it is ours now, and large enough: the smallest class has room
+        // for a pointer.
+        unsafe { free.write(Free { next: self.free[class].get() }) };
+        self.free[class].set(Some(free));
+        self.kept.set(self.kept.get() + pooled.size());
+    }
+
+    /// Gives half of what is kept back to the allocator, if it is much.
+    pub(crate) fn shrink(&self) {
+        if self.kept.get() > KEPT_WHEN_IDLE {
+            let enough = self.kept.get() / 2;
+            self.give_back_to(enough);
+        }
+    }
+
+    fn give_back_to(&self, enough: usize) {
+        for (class, list) in self.free.iter().enumerate() {
+            let size = class * STEP + STEP / 2;
+            let layout = Layout::from_size_align(size, STEP / 2).expect("as in class_of");
+            while self.kept.get() > enough
+                && let Some(first) = list.get()
+            {
+                // SAFETY: it lies here (Nobody's).
+                list.set(unsafe { first.as_ref() }.next);
+                self.kept.set(self.kept.get() - size);
+                // SAFETY: memory of this class was allocated with this layout
+                // (Nobody's).
+                unsafe { dealloc(first.as_ptr().cast(), layout) };
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.give_back_to(0);
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[allow(unsafe_code)]
+fn fresh(layout: Layout) -> NonNull<u8> {
+    // SAFETY: a task has a header, so the size is not zero.
+    let memory = unsafe { alloc(layout) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}

@@ -1,0 +1,186 @@
+//! The table: where each live task is, and which of them are ready.
+//!
+//! A task has a slot from its spawn to its end. To wake one is to look into
+//! its slot and put its ticket into the run queue, unless it stands there
+//! already; so the two are kept together, and looked at with one borrow.
+//!
+//! # Invariants
+//!
+//! - **Once.** A task stands in the run queue at most once: the mark in its slot
+//!   is set by whoever pushes it, and cleared before its poll, so that a wake
+//!   during the poll counts.
+//! - **Nobody else's turn.** A ticket whose serial is not that of the slot's
+//!   tenant is of somebody who has gone, and wakes nobody.
+
+use crate::counted::TaskRc;
+use crate::id::{TaskId, Ticket};
+use crate::run_queue::{Entry, RunQueue};
+use slab::Slab;
+
+pub(crate) struct Table {
+    slots: Slab<Slot>,
+    queue: RunQueue,
+    /// How many tasks have ever been here: the serial of the youngest.
+    serial: u64,
+}
+
+/// A task in the table, and whether it stands in the queue.
+struct Slot {
+    task: TaskRc,
+    /// The low 24 bits of the serial, and below them whether it is queued.
+    mark: u32,
+}
+
+impl Slot {
+    fn belongs_to(&self, ticket: Ticket) -> bool {
+        self.mark >> 1 == ticket.serial()
+    }
+
+    fn is_queued(&self) -> bool {
+        self.mark & 1 == 1
+    }
+}
+
+/// Who is next.
+pub(crate) enum Next {
+    /// No longer queued, from here on.
+    Task(TaskRc),
+    /// He stood in the queue, and has ended meanwhile.
+    Nobody,
+    Callback,
+}
+
+// ---- Waking ------------------------------------------------------------------
+
+impl Table {
+    pub(crate) fn new(queue: RunQueue) -> Table {
+        Table { slots: Slab::new(), queue, serial: 0 }
+    }
+
+    /// Wakes a task.
+    #[inline]
+    pub(crate) fn wake(&mut self, ticket: Ticket) {
+        if let Some(slot) = self.slots.get_mut(ticket.slot())
+            && slot.mark == ticket.serial() << 1
+        {
+            slot.mark |= 1;
+            self.queue.push_task(ticket);
+        }
+    }
+
+    /// Wakes whoever is in the slot now: a flag belongs to the slot (`inbox.rs`).
+    pub(crate) fn wake_tenant(&mut self, slot: usize) {
+        if let Some(tenant) = self.slots.get(slot) {
+            let id = tenant.task.header().id;
+            self.wake(id.ticket());
+        }
+    }
+
+    pub(crate) fn push_callback(&mut self) {
+        self.queue.push_callback();
+    }
+
+    /// Begins a batch. Answers how many are in it.
+    pub(crate) fn begin_batch(&mut self) -> usize {
+        self.queue.begin_batch()
+    }
+
+    /// The next of the batch.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Next> {
+        Some(match self.queue.pop()? {
+            Entry::Callback => Next::Callback,
+            Entry::Task(ticket) => match self.slots.get_mut(ticket.slot()) {
+                Some(slot) if slot.belongs_to(ticket) => {
+                    slot.mark &= !1; // before the poll (Once)
+                    Next::Task(slot.task.clone())
+                }
+                _ => Next::Nobody,
+            },
+        })
+    }
+
+    /// Whether anybody is ready.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// What stands in the queue, in order.
+    pub(crate) fn queue(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.queue.iter()
+    }
+
+    pub(crate) fn is_queued(&self, id: TaskId) -> bool {
+        self.slots.get(id.slot()).is_some_and(Slot::is_queued)
+    }
+
+    /// Says of a task that it stands in the queue, or that it does not.
+    pub(crate) fn set_queued(&mut self, ticket: Ticket, queued: bool) {
+        if let Some(slot) = self.slots.get_mut(ticket.slot()) {
+            slot.mark = slot.mark & !1 | u32::from(queued);
+        }
+    }
+}
+
+// ---- Coming and going ------------------------------------------------------------
+
+impl Table {
+    /// The id of the next task to be spawned.
+    #[inline]
+    pub(crate) fn next_id(&self) -> TaskId {
+        TaskId::new(self.serial + 1, self.slots.vacant_key())
+    }
+
+    /// Puts a new task into the table and into the queue. Answers its slot.
+    #[inline]
+    pub(crate) fn enroll(&mut self, task: TaskRc) -> usize {
+        let id = task.header().id;
+        let ticket = id.ticket();
+        self.serial = id.number();
+        let key = self.slots.insert(Slot { task, mark: ticket.serial() << 1 | 1 });
+        debug_assert_eq!(key, id.slot(), "next_id foretells the slot");
+        self.queue.push_task(ticket);
+        key
+    }
+
+    /// Strikes a task off. What it answers is to be dropped where no borrow is
+    /// held.
+    #[inline]
+    pub(crate) fn strike_off(&mut self, id: TaskId) -> Option<TaskRc> {
+        let slot = self.slots.try_remove(id.slot())?;
+        debug_assert_eq!(slot.task.header().id, id, "a live task is in its slot");
+        Some(slot.task)
+    }
+
+    pub(crate) fn get(&self, id: TaskId) -> Option<&TaskRc> {
+        let slot = self.slots.get(id.slot())?;
+        (slot.task.header().id == id).then_some(&slot.task)
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The serial of the youngest task so far.
+    pub(crate) fn latest_serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Every live task, the youngest first.
+    pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
+        let mut all: Vec<_> = self.slots.iter().map(|(_, slot)| slot.task.clone()).collect();
+        all.sort_unstable_by_key(|task| std::cmp::Reverse(task.header().id));
+        all
+    }
+
+    /// Gives memory back when there is little to do.
+    pub(crate) fn shrink(&mut self) {
+        self.queue.shrink();
+        if self.slots.is_empty() && self.slots.capacity() > 1024 {
+            // A slab never shrinks by itself. Slots are told apart by serials,
+            // so starting again from slot 0 confuses nobody.
+            self.slots = Slab::new();
+        }
+    }
+}
