@@ -148,15 +148,24 @@ impl<T: ?Sized + AnyTask> Drop for Counted<T> {
         let pointers = &self.header().pointers;
         pointers.set(pointers.get() - 1);
         if pointers.get() == 0 {
-            let layout = Layout::for_value(&**self);
-            let pool = self.pool().clone(); // it may go with the task's home
-            // SAFETY: this was the last pointer (Counted), and nobody who has
-            // borrowed from one is left.
-            unsafe { self.0.drop_in_place() };
-            // SAFETY: it came from `take` with the layout of its type, and
-            // what was in it is dropped.
-            unsafe { pool.give(self.0.cast(), layout) };
+            self.drop_task();
         }
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: ?Sized + AnyTask> Counted<T> {
+    /// This was the last pointer.
+    #[inline(never)]
+    fn drop_task(&mut self) {
+        let layout = Layout::for_value(&**self);
+        let pool = self.pool().clone(); // it may go with the task's home
+        // SAFETY: there is no other pointer (Counted), and nobody who has
+        // borrowed from one is left.
+        unsafe { self.0.drop_in_place() };
+        // SAFETY: it came from `take` with the layout of its type, and what was
+        // in it is dropped.
+        unsafe { pool.give(self.0.cast(), layout) };
     }
 }
 

@@ -391,6 +391,7 @@ struct Caught {
 }
 
 impl Panicked {
+    #[cold]
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> Panicked {
         let message = match payload.downcast_ref::<&'static str>() {
             Some(message) => (*message).to_owned(),
@@ -479,11 +480,13 @@ impl Error for Panicked {}
 ///
 /// After a panic nothing of ours is half-done: whoever calls this holds no
 /// borrow, and leaves the foreign value alone.
+#[inline]
 pub(crate) fn quietly<R>(foreign: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(foreign))
 }
 
 /// Calls foreign code that may panic, and gives the panic if it did.
+#[inline]
 pub(crate) fn catch<R>(foreign: impl FnOnce() -> R) -> Result<R, Panicked> {
     quietly(foreign).map_err(Panicked::new)
 }

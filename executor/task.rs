@@ -224,23 +224,35 @@ struct Parts<'a, F, T> {
 }
 
 impl<F: Future, T> Parts<'_, F, T> {
+    #[inline]
     fn poll<B: Body<F, Value = T>>(self, cx: &mut Context<'_>) -> Poll<()> {
-        // What the output means is asked in there too: to drop what a foreign
-        // error was wrapped in is foreign.
-        let (task, executor) = (self.header.id, self.home.identity);
-        let poll = || self.stage.poll(cx).map(|output| B::outcome(output, task, executor));
-        let outcome = match catch(poll) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(outcome)) => outcome,
-            Err(panicked) => {
-                let dropping = self.header.if_rare(|rare| rare.dropping.take()).flatten();
-                Err(TaskError::Panicked(match dropping {
-                    Some(request) => panicked.while_dropped(request, self.header.id),
-                    None => panicked,
-                }))
-            }
-        };
-        // (Most futures that are through have nothing left to drop.)
+        catch(|| self.advance::<B>(cx)).unwrap_or_else(|panicked| {
+            self.panicked(panicked);
+            Poll::Ready(())
+        })
+    }
+
+    #[inline]
+    fn advance<B: Body<F, Value = T>>(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stage.poll(cx).map(|output| {
+            // To drop what a foreign error was wrapped in is foreign, too.
+            let outcome = B::outcome(output, self.header.id, self.home.identity);
+            self.through(outcome);
+        })
+    }
+
+    #[cold]
+    fn panicked(&self, panicked: Panicked) {
+        let dropping = self.header.if_rare(|rare| rare.dropping.take()).flatten();
+        self.through(Err(TaskError::Panicked(match dropping {
+            Some(request) => panicked.while_dropped(request, self.header.id),
+            None => panicked,
+        })));
+    }
+
+    /// The future is through: drops it, and keeps the outcome.
+    #[inline]
+    fn through(&self, outcome: Outcome<T>) {
         if let Err(panicked) = catch(|| self.stage.drop_future()) {
             self.panicked_in_drop("a future panicked while it was dropped", panicked);
         }
@@ -251,15 +263,17 @@ impl<F: Future, T> Parts<'_, F, T> {
             Err(TaskError::Cancelled(_)) => Ending::Cancelled,
         };
         match (outcome, self.header.life.get().finished(ending)) {
-            (Ok(value), Ending::Cancelled) => {
-                // The request first: the drop of the value may take it back.
-                let cancelled = fulfil(self.home, self.header);
-                self.drop_value(value);
-                self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled);
-            }
+            (Ok(value), Ending::Cancelled) => self.cancelled_in_spite_of(value),
             (outcome, ending) => self.end(outcome, ending),
         }
-        Poll::Ready(())
+    }
+
+    #[cold]
+    fn cancelled_in_spite_of(&self, value: T) {
+        // The request first: the drop of the value may take it back.
+        let cancelled = fulfil(self.home, self.header);
+        self.drop_value(value);
+        self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled);
     }
 
     fn cancel(self) {
@@ -273,6 +287,7 @@ impl<F: Future, T> Parts<'_, F, T> {
         }
     }
 
+    #[inline]
     fn end(&self, outcome: Outcome<T>, ending: Ending) {
         self.stage.write(outcome);
         self.header.life.set(crate::life::Life::Ended(ending));
