@@ -15,12 +15,14 @@
 //! - **No borrow is held while a waker is called**: it may be a combinator's.
 
 use crate::current;
-use crate::id::TaskId;
-use crate::life::{Ending, Header, Life, Target, Wish};
+use crate::id::{Name, TaskId};
+use crate::life::{Awaits, Ending, Header, Life, Target, Wish};
 use crate::outcome::{Cancelled, Origin, Request, catch};
 use crate::report::{Report, ReportKind};
 use crate::scopes::{Delivery, Kind, Left, NodeKey, Nodes};
 use crate::state::{State, request};
+use crate::waker::waker;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -84,8 +86,14 @@ impl State {
     /// The task's place in the queue has come: tells whom the request in its
     /// header goes to.
     pub(crate) fn deliver(&self, header: &Header) -> Delivery {
+        let awaits = header.awaits.replace(Awaits::Nothing);
+        if let Awaits::Task(slot) = awaits {
+            self.give_await_its_place(header, slot);
+        }
         if header.nodes.get().is_empty() {
-            return Delivery::Nobody;
+            // What it waited for is there: it gets that first.
+            let waits = awaits == Awaits::Value;
+            return if waits { Delivery::Marked(0) } else { Delivery::Nobody };
         }
         let (request, target) = header.rare(|rare| (rare.request.clone(), rare.target));
         let Some(request) = request else { return Delivery::Nobody };
@@ -259,6 +267,72 @@ impl State {
     }
 }
 
+// ---- The await that stands alone ------------------------------------------------
+
+impl State {
+    /// A task is awaited under the waker of `name`. Answers whether a note was
+    /// enough: the await is all that the running task waits for, and needs no
+    /// place in its tree unless there is a request.
+    #[inline]
+    pub(crate) fn note_await(&self, awaited: &Header, name: Name) -> bool {
+        let Some(running) = self.running.get() else { return false };
+        let by_its_own_waker = name.executor() == self.number && name.ticket() == running.ticket();
+        if !by_its_own_waker || self.scope.get().is_some() {
+            return false;
+        }
+        let table = self.table.borrow();
+        let Some(task) = table.find(name.ticket()) else { return false };
+        let header = task.header();
+        let this = Awaits::task(awaited);
+        if header.awaits.get() == Awaits::Nothing && header.nodes.get().is_empty() {
+            header.awaits.set(this);
+        }
+        header.awaits.get() == this
+    }
+
+    /// The await of a task is over, or goes on in another way.
+    pub(crate) fn unnote_await(&self, awaited: &Header, name: Name) {
+        self.with_note(name, |note| {
+            if note.get() == Awaits::Value || note.get() == Awaits::task(awaited) {
+                note.set(Awaits::Nothing);
+            }
+        });
+    }
+
+    /// A task that is awaited has ended.
+    #[inline]
+    pub(crate) fn awaited_has_ended(&self, awaited: &Header, name: Name) {
+        let well = awaited.ending() == Some(Ending::Succeeded);
+        self.with_note(name, |note| {
+            if note.get() == Awaits::task(awaited) {
+                note.set(if well { Awaits::Value } else { Awaits::Nothing });
+            }
+        });
+    }
+
+    #[inline]
+    fn with_note(&self, name: Name, change: impl FnOnce(&Cell<Awaits>)) {
+        if name.executor() == self.number
+            && let Some(task) = self.table.borrow().find(name.ticket())
+        {
+            change(&task.header().awaits);
+        }
+    }
+
+    /// There is a request: the await that was only noted enters the tree, as
+    /// the first, for it was alone when it came.
+    fn give_await_its_place(&self, header: &Header, slot: u32) {
+        let name = Name::new(self.number, header.id.ticket());
+        let awaited = self.table.borrow().tenant(slot).cloned();
+        let Some(awaited) = awaited.filter(|task| task.header().is_awaited_by_task(name)) else {
+            return;
+        };
+        let waker = (*waker(name)).clone();
+        let key = self.scopes.borrow_mut().enter_first(&header.nodes, header.id, waker);
+        awaited.header().rare(|rare| rare.awaited_at = Some(key));
+    }
+}
+
 /// The cancellation of a task by the request in its header.
 pub(crate) fn fulfil(home: &State, header: &Header) -> Cancelled {
     let wish = header.rare(|rare| rare.request.take());
@@ -278,6 +352,16 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// The place that the await of a task was given.
+    pub(crate) fn at(home: &Rc<State>, key: Option<NodeKey>) -> Standing {
+        Standing { place: key.map(|key| (home.clone(), key)) }
+    }
+
+    /// Only the key, to be kept until the next poll.
+    pub(crate) fn into_key(mut self) -> Option<NodeKey> {
+        self.place.take().map(|(_, key)| key)
+    }
+
     /// The future is polled: enters the tree, or tells it where the future is
     /// now. None outside of a task, where nobody can be told of anything.
     pub(crate) fn poll(&mut self, kind: Kind, cx: &Context<'_>) -> Option<Here<'_>> {

@@ -147,7 +147,10 @@ impl State {
     /// Wakes the awaiter and queues the callbacks, in the order in which they
     /// came.
     fn wake_waiters(&self, header: &Header) {
-        let awaiter = header.take_awaiter();
+        let awaiter = header.awaiter_to_wake();
+        if let Some(Awaiter::Task(name)) = awaiter {
+            self.awaited_has_ended(header, name);
+        }
         match header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks))) {
             None => self.wake_awaiter(awaiter),
             Some((guardian, callbacks)) => {

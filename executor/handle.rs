@@ -16,11 +16,12 @@
 
 use crate::cancelling::{Here, Standing, Through};
 use crate::counted::{AnyTask, Counted, TaskRc};
+use crate::current;
 use crate::id::TaskId;
 use crate::life::{Awaiter, Ending, Guardian, Header, Watch};
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo, TaskState};
-use crate::scopes::Kind;
+use crate::scopes::{Kind, NodeKey};
 use crate::state::State;
 use crate::task::{Join, Outcome, as_task};
 use crate::waker::name_of;
@@ -31,7 +32,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// A spawned task, in the hands of its owner.
 ///
@@ -72,15 +73,13 @@ use std::task::{Context, Poll, Waker};
 #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
 pub struct Task<T> {
     cell: Counted<dyn Join<T>>,
-    /// Where the await of it stands among the scopes of the awaiting task.
-    standing: Standing,
 }
 
 impl<T> Unpin for Task<T> {}
 
 impl<T> Task<T> {
     pub(crate) fn new(cell: Counted<dyn Join<T>>) -> Task<T> {
-        Task { cell, standing: Standing::default() }
+        Task { cell }
     }
 
     fn header(&self) -> &Header {
@@ -219,6 +218,7 @@ impl<T> Task<T> {
     /// whether it has ended already, and then nobody is told.
     pub(crate) fn watch(&self, watch: &Rc<Watch>, place: usize) -> bool {
         if !self.is_finished() {
+            self.stop_awaiting(); // by itself; from now on among others
             drop(self.header().set_awaiter(Awaiter::Watch(watch.clone(), place)));
         }
         self.is_finished()
@@ -348,60 +348,112 @@ impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
     #[track_caller]
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.is_finished() && this.header().onlookers.get() == 0 {
-            return this.poll_finished();
+        if self.is_finished() && self.header().onlookers.get() == 0 {
+            return self.poll_finished();
         }
-        if this.is_the_running_task() {
-            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
-        }
-        // Whoever cancels the task that awaits this one, cancels this one first.
-        let here = this.standing.poll(Kind::Forward, cx);
-        if let Some(here) = here
-            && let Some(told) = here.heard()
-            && !here.forward(this.cell.home(), &[this.cell.header()], told.request())
-        {
-            // There is nobody to wait for: it is not of this executor, or waits
-            // for us in its turn.
-            here.home.raise(told.request());
-            return Poll::Pending;
-        }
-        this.set_awaiter(cx.waker());
-        Poll::Pending
+        self.poll_pending(cx)
     }
 }
 
 impl<T> Task<T> {
-    /// Has `waker` woken when the task has ended.
-    fn set_awaiter(&self, waker: &Waker) {
+    fn poll_pending(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
+        if self.is_the_running_task() {
+            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
+        }
+        // Whoever cancels the task that awaits this one, cancels this one first.
+        // For that the await stands in the tree of scopes; mostly a note will do.
+        let waker = cx.waker();
+        let name = name_of(waker);
         let header = self.header();
-        let replaced = match name_of(waker) {
-            Some(name) if header.is_awaited_by_task(name) => return,
+        if header.awaiter().is_some_and(|before| Some(before) != name) {
+            self.stop_awaiting(); // another task awaits it now
+        }
+        let key = header.take_awaited_at();
+        let noted = key.is_none() && name.is_some_and(|name| self.home().note_await(header, name));
+        if !noted {
+            self.stand_in_the_tree(key, cx);
+        }
+        let replaced = match name {
+            Some(name) if header.is_awaited_by_task(name) => None,
             Some(name) => header.set_awaiter(Awaiter::Task(name)),
-            None if header.is_awaited_by(waker) => return,
+            None if header.is_awaited_by(waker) => None,
             None => header.set_awaiter(Awaiter::Waker(waker.clone())),
         };
         drop(replaced);
+        Poll::Pending
+    }
+
+    /// The await has a place in the tree, and does there what it is told.
+    fn stand_in_the_tree(&self, key: Option<NodeKey>, cx: &Context<'_>) {
+        if let Some(awaiter) = self.header().awaiter() {
+            self.home().unnote_await(self.header(), awaiter);
+        }
+        if !current::with(|state| state.is_some_and(|state| std::ptr::eq(state, &**self.home()))) {
+            // Of another executor, or outside a turn: nothing is passed on.
+            return drop(Standing::at(self.home(), key));
+        }
+        let mut standing = Standing::at(self.home(), key);
+        if let Some(here) = standing.poll(Kind::Forward, cx)
+            && let Some(told) = here.heard()
+            && !here.forward(self.home(), &[self.header()], told.request())
+        {
+            // It waits for us in its turn: there is nobody to wait for.
+            here.home.raise(told.request());
+        }
+        let key = standing.into_key();
+        self.header().rare(|rare| rare.awaited_at = key);
     }
 
     /// The await of a task that has finished.
+    #[inline]
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
-        match self.standing.through(self.ending()) {
-            Through::Go => {}
-            Through::Stay => return Poll::Pending,
+        if self.header().is_awaited() && self.is_told_to_stay() {
+            return Poll::Pending;
         }
         let outcome = self.take_now();
         Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
     }
+
+    /// What was awaited is there. But has it ended because of a request, which
+    /// goes on from here and takes everything with it?
+    fn is_told_to_stay(&mut self) -> bool {
+        let through = match self.header().take_awaited_at() {
+            None => Through::Go,
+            key => {
+                let mut standing = Standing::at(self.home(), key);
+                let through = standing.through(self.ending());
+                let key = standing.into_key();
+                self.header().rare(|rare| rare.awaited_at = key);
+                through
+            }
+        };
+        if through == Through::Go {
+            self.stop_awaiting();
+        }
+        through == Through::Stay
+    }
+
+    /// Nobody awaits it any more, or somebody else.
+    fn stop_awaiting(&self) {
+        let header = self.header();
+        match (header.take_awaited_at(), header.awaiter()) {
+            (None, Some(name)) => self.home().unnote_await(header, name),
+            (key, _) => drop(Standing::at(self.home(), key)),
+        }
+        drop(header.take_awaiter());
+    }
 }
 
 impl<T> Drop for Task<T> {
+    #[inline]
     fn drop(&mut self) {
-        let awaiter = self.header().take_awaiter();
+        if self.header().is_awaited() {
+            self.stop_awaiting();
+        }
         let cell: Pin<&dyn AnyTask> = self.cell.as_ref();
         self.cell.home().asker_gone(cell);
-        drop(awaiter);
     }
 }
 
@@ -522,9 +574,7 @@ impl<T> Asker<T> {
             home.report(report.about(home.info(self.cell.header())).with_panic(panicked));
         }
         // Whoever tried to await the task meanwhile was told to come back.
-        if let Some(awaiter) = self.cell.header().take_awaiter() {
-            home.wake_awaiter(Some(awaiter));
-        }
+        home.wake_awaiter(self.cell.header().awaiter_to_wake());
     }
 }
 

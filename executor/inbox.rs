@@ -229,13 +229,13 @@ impl Address {
 
     /// Takes out the slots that others have woken: each once, and no more than
     /// are there now, so that a storm of wakes cannot hold up the turn.
-    pub(crate) fn take_wakes(&self, mut woken: impl FnMut(usize)) {
+    pub(crate) fn take_wakes(&self, mut woken: impl FnMut(u32)) {
         for _ in 0..self.inbox.wakes.len() {
             let Some(slot) = self.inbox.wakes.pop() else { break };
             if let Some(flag) = self.inbox.flags.get(slot as usize) {
                 flag.swap(false, Ordering::AcqRel);
             }
-            woken(slot as usize);
+            woken(slot);
         }
         if !self.inbox.wakes.is_empty() {
             self.inbox.bell.swap(MAIL, Ordering::AcqRel);

@@ -216,6 +216,8 @@ pub(crate) struct Header {
     awaiter: Cell<Option<Name>>,
     /// What few tasks have, made when first needed.
     rare: Cell<Option<Box<Rare>>>,
+    /// The task that it awaits, when that is all.
+    pub(crate) awaits: Cell<Awaits>,
     /// Its scopes, and whatever else in it is waiting to be told.
     pub(crate) nodes: Cell<Nodes>,
     /// How many pointers there are to the task: see `counted.rs`.
@@ -231,6 +233,27 @@ pub(crate) struct Header {
     pub(crate) onlookers: Cell<u8>,
     /// What stands behind the header: see `task.rs`.
     pub(crate) within: Cell<Within>,
+}
+
+/// The one task that a task awaits.
+///
+/// To pass a request on, an await has to stand in the tree of scopes. Nearly
+/// all are over before anybody asks, and nearly all are alone in their task. So
+/// the await of a task that has no scope only leaves this note, and gets its
+/// place in the tree when there is a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Awaits {
+    Nothing,
+    /// The task in this slot, whose awaiter it is.
+    Task(u32),
+    /// That task has ended with a value, which has not been fetched yet.
+    Value,
+}
+
+impl Awaits {
+    pub(crate) fn task(header: &Header) -> Awaits {
+        Awaits::Task(header.id.slot() as u32)
+    }
 }
 
 /// What stands in the place that a task's future and its outcome share.
@@ -251,6 +274,8 @@ pub(crate) struct Rare {
     pub(crate) callbacks_ever: u32,
     /// Who awaits the task, if it is not a task.
     awaiter: Option<Awaiter>,
+    /// Where the await of this task stands in the tree of whoever awaits it.
+    pub(crate) awaited_at: Option<NodeKey>,
     /// The wish to cancel that has not been fulfilled.
     pub(crate) request: Option<Arc<Request>>,
     /// The wish that it was last asked to fulfil: it may come from several sides.
@@ -351,6 +376,7 @@ impl Header {
             parent,
             awaiter: Cell::new(None),
             rare: Cell::new(None),
+            awaits: Cell::new(Awaits::Nothing),
             nodes: Cell::new(Nodes::EMPTY),
             pointers: Cell::new(1),
             askers: Cell::new(1),
@@ -427,12 +453,39 @@ impl Header {
         })
     }
 
-    #[inline]
+    /// Nobody awaits it any more.
     pub(crate) fn take_awaiter(&self) -> Option<Awaiter> {
         match self.awaiter.take() {
             Some(name) => Some(Awaiter::Task(name)),
             None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
         }
+    }
+
+    /// Who is to be woken now. A task stays noted until it comes.
+    #[inline]
+    pub(crate) fn awaiter_to_wake(&self) -> Option<Awaiter> {
+        match self.awaiter.get() {
+            Some(name) => Some(Awaiter::Task(name)),
+            None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
+        }
+    }
+
+    /// The task that awaits it, or did when it ended.
+    #[inline]
+    pub(crate) fn awaiter(&self) -> Option<Name> {
+        self.awaiter.get()
+    }
+
+    /// Whether there is anything to be taken back when nobody awaits it any more.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        let rarely = |rare: &mut Rare| rare.awaiter.is_some() || rare.awaited_at.is_some();
+        self.awaiter.get().is_some() || self.if_rare(rarely) == Some(true)
+    }
+
+    /// Takes the mark of its await in the tree.
+    pub(crate) fn take_awaited_at(&self) -> Option<NodeKey> {
+        self.if_rare(|rare| rare.awaited_at.take()).flatten()
     }
 
     /// Whether nobody can ask for the outcome any more, and nobody looks at it.

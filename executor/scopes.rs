@@ -171,6 +171,24 @@ impl Scopes {
         NodeKey { index, entry }
     }
 
+    /// As [`enter`](Scopes::enter), for an await that was there before all
+    /// others of its task.
+    pub(crate) fn enter_first(
+        &mut self,
+        nodes: &Cell<Nodes>,
+        task: TaskId,
+        waker: Waker,
+    ) -> NodeKey {
+        let others = nodes.replace(Nodes::EMPTY);
+        let key = self.enter(nodes, task, Kind::Forward, None, waker);
+        if let Some(next) = self.nodes.get_mut(others.first as usize) {
+            next.previous = key.index;
+            self.nodes[key.index as usize].next = others.first;
+            nodes.set(Nodes { first: key.index, last: others.last });
+        }
+        key
+    }
+
     /// It is polled again: where, by whom, and with what waker. False if it was
     /// struck off, or is in another task now, and has to enter anew. What must
     /// be dropped is put into `replaced`: it may be foreign.

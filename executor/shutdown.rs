@@ -151,9 +151,7 @@ fn report_held(state: &Rc<State>) -> usize {
         if header.askers.get() == 0 {
             state.nobody_will_ask(task.as_ref()); // the handler dropped the handle
         }
-        if let Some(awaiter) = header.take_awaiter() {
-            state.wake_awaiter(Some(awaiter));
-        }
+        state.wake_awaiter(header.awaiter_to_wake());
     }
     reported
 }

@@ -69,9 +69,9 @@ impl Table {
     }
 
     /// Wakes whoever is in the slot now: a flag belongs to the slot (`inbox.rs`).
-    pub(crate) fn wake_tenant(&mut self, slot: usize) {
-        if let Some(tenant) = self.slots.get(slot) {
-            let id = tenant.task.header().id;
+    pub(crate) fn wake_tenant(&mut self, slot: u32) {
+        if let Some(tenant) = self.tenant(slot) {
+            let id = tenant.header().id;
             self.wake(id.ticket());
         }
     }
@@ -156,6 +156,18 @@ impl Table {
     pub(crate) fn get(&self, id: TaskId) -> Option<&TaskRc> {
         let slot = self.slots.get(id.slot())?;
         (slot.task.header().id == id).then_some(&slot.task)
+    }
+
+    /// Whoever this ticket is of, if he is still here.
+    #[inline]
+    pub(crate) fn find(&self, ticket: Ticket) -> Option<&TaskRc> {
+        let slot = self.slots.get(ticket.slot()).filter(|slot| slot.belongs_to(ticket))?;
+        Some(&slot.task)
+    }
+
+    /// Whoever is in this slot.
+    pub(crate) fn tenant(&self, slot: u32) -> Option<&TaskRc> {
+        self.slots.get(slot as usize).map(|slot| &slot.task)
     }
 
     pub(crate) fn live(&self) -> usize {
