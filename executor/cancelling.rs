@@ -259,11 +259,9 @@ impl State {
 
     /// Strikes off the scopes of a task that has ended.
     pub(crate) fn clear_scopes(&self, header: &Header) {
-        if !header.nodes.get().is_empty() {
-            let mut wakers = Vec::new();
-            self.scopes.borrow_mut().clear(&header.nodes, &mut wakers);
-            wakers.into_iter().for_each(|waker| self.drop_waker(waker));
-        }
+        let mut wakers = Vec::new();
+        self.scopes.borrow_mut().clear(&header.nodes, &mut wakers);
+        wakers.into_iter().for_each(|waker| self.drop_waker(waker));
     }
 }
 
@@ -368,7 +366,7 @@ impl Standing {
         let (same, task) = current::with(|state| {
             let state = state?;
             let task = state.running.get()?;
-            let same = self.place.as_ref().is_some_and(|(home, _)| std::ptr::eq(&**home, state));
+            let same = self.place.as_ref().is_some_and(|(home, _)| Rc::ptr_eq(home, state));
             Some((same, task))
         })?;
         if !same || !self.stays(task, cx.waker()) {

@@ -78,14 +78,15 @@ pub(crate) type TaskRc = Counted<dyn AnyTask>;
 impl<T: HeaderFirst> Counted<T> {
     /// Puts a task into memory from the pool. This is its first pointer.
     #[inline]
-    pub(crate) fn new(pool: &Pool, task: T) -> Counted<T> {
+    pub(crate) fn new(pool: &Pool, make: impl FnOnce() -> T) -> Counted<T> {
         const { assert!(T::HEADER_AT == 0, "the header comes first (Header first)") };
-        debug_assert_eq!(task.header().pointers.get(), 1, "a new header counts its first pointer");
         let place = pool.take(Layout::new::<T>()).cast::<T>();
         // SAFETY: the memory is nobody else's, and of the size and alignment
         // of a `T` (Nobody's).
-        unsafe { place.write(task) };
-        Counted(place)
+        unsafe { place.write(make()) };
+        let task = Counted(place);
+        debug_assert_eq!(task.header().pointers.get(), 1, "a new header counts its first pointer");
+        task
     }
 }
 
@@ -192,15 +193,23 @@ const CLASSES: usize = 32;
 /// So much is kept by an executor that is idle.
 const KEPT_WHEN_IDLE: usize = 64 << 10;
 
-/// Which class a layout belongs to, and what memory of that class is.
+/// Which class a layout belongs to; none, if it is too large or oddly aligned.
 #[inline]
-const fn class_of(layout: Layout) -> Option<(usize, Layout)> {
-    let class = (layout.size() + 7) / STEP;
-    let size = class * STEP + STEP / 2;
-    match Layout::from_size_align(size, STEP / 2) {
-        Ok(pooled) if class < CLASSES && layout.align() <= STEP / 2 => Some((class, pooled)),
-        _ => None, // too large, or of odd alignment: not kept
-    }
+const fn class_of(layout: Layout) -> Option<usize> {
+    let class = (layout.size() + STEP / 2 - 1) / STEP;
+    if class < CLASSES && layout.align() <= STEP / 2 { Some(class) } else { None }
+}
+
+/// How large the memory of a class is.
+#[inline]
+const fn size_of_class(class: usize) -> usize {
+    class * STEP + STEP / 2
+}
+
+/// The layout with which the memory of a class is allocated.
+fn layout_of_class(class: usize) -> Layout {
+    let layout = Layout::from_size_align(size_of_class(class), STEP / 2);
+    layout.expect("a class is small")
 }
 
 #[allow(unsafe_code)]
@@ -212,12 +221,12 @@ impl Pool {
     /// Memory for something of this layout: from here, or else new.
     #[inline]
     fn take(&self, layout: Layout) -> NonNull<u8> {
-        let Some((class, pooled)) = class_of(layout) else { return fresh(layout) };
-        let Some(first) = self.free[class].get() else { return fresh(pooled) };
+        let Some(class) = class_of(layout) else { return fresh(layout) };
+        let Some(first) = self.free[class].get() else { return fresh(layout_of_class(class)) };
         // SAFETY: it lies here, so that it is ours, and was written by `give`
         // (Nobody's).
         self.free[class].set(unsafe { first.as_ref() }.next);
-        self.kept.set(self.kept.get() - pooled.size());
+        self.kept.set(self.kept.get() - size_of_class(class));
         first.cast()
     }
 
@@ -228,7 +237,7 @@ impl Pool {
     /// It came from `take` of the same layout, and nobody uses it any more.
     #[inline]
     unsafe fn give(&self, memory: NonNull<u8>, layout: Layout) {
-        let Some((class, pooled)) = class_of(layout) else {
+        let Some(class) = class_of(layout) else {
             // SAFETY: `take` got it from the allocator with this layout.
             return unsafe { dealloc(memory.as_ptr(), layout) };
         };
@@ -237,7 +246,7 @@ impl Pool {
         // for a pointer.
         unsafe { free.write(Free { next: self.free[class].get() }) };
         self.free[class].set(Some(free));
-        self.kept.set(self.kept.get() + pooled.size());
+        self.kept.set(self.kept.get() + size_of_class(class));
     }
 
     /// Gives half of what is kept back to the allocator, if it is much.
@@ -250,14 +259,13 @@ impl Pool {
 
     fn give_back_to(&self, enough: usize) {
         for (class, list) in self.free.iter().enumerate() {
-            let size = class * STEP + STEP / 2;
-            let layout = Layout::from_size_align(size, STEP / 2).expect("as in class_of");
+            let layout = layout_of_class(class);
             while self.kept.get() > enough
                 && let Some(first) = list.get()
             {
                 // SAFETY: it lies here (Nobody's).
                 list.set(unsafe { first.as_ref() }.next);
-                self.kept.set(self.kept.get() - size);
+                self.kept.set(self.kept.get() - layout.size());
                 // SAFETY: memory of this class was allocated with this layout
                 // (Nobody's).
                 unsafe { dealloc(first.as_ptr().cast(), layout) };
@@ -272,7 +280,6 @@ impl Drop for Pool {
     }
 }
 
-#[cold]
 #[inline(never)]
 #[allow(unsafe_code)]
 fn fresh(layout: Layout) -> NonNull<u8> {

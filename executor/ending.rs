@@ -14,7 +14,7 @@
 use crate::counted::{AnyTask, TaskRc};
 use crate::id::TaskId;
 use crate::inbox;
-use crate::life::{Awaiter, Callbacks, Ending, Header, Hearing, Held, Life};
+use crate::life::{Awaiter, Callbacks, Ending, Header, Hearing, Held, Life, Within};
 use crate::outcome::{Origin, catch};
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::state::{Counts, Phase, State, add_one, request};
@@ -36,11 +36,15 @@ impl State {
     pub(crate) fn ended(&self, task: &TaskRc, body: Pin<&dyn AnyTask>) {
         let header = task.header();
         self.strike_off(header.id);
-        self.clear_scopes(header);
+        if !header.nodes.get().is_empty() {
+            self.clear_scopes(header);
+        }
         match header.ending().expect("its life has ended") {
             Ending::Succeeded => {
                 add_one(&self.counts.succeeded);
-                self.report_ignored_cancellation(header);
+                if self.settings.debug {
+                    self.report_ignored_cancellation(header);
+                }
             }
             Ending::Cancelled => self.count_cancelled(body),
             Ending::Failed | Ending::Panicked => self.count_failed(task),
@@ -112,9 +116,6 @@ impl State {
 
     /// In debug mode: a task that was asked to cancel ended with a value.
     fn report_ignored_cancellation(&self, header: &Header) {
-        if !self.settings.debug {
-            return;
-        }
         let ignored = header.if_rare(|rare| rare.cancelling > rare.accepted);
         if ignored == Some(true) {
             let message = "a task was asked to cancel, and ended with a value";
@@ -208,11 +209,11 @@ impl State {
     }
 
     /// A handle, or a callback, that could have asked for the outcome is gone.
-    pub(crate) fn asker_gone(&self, task: Pin<&dyn AnyTask>) {
-        let header = task.header();
-        let left = header.askers.get() - 1;
-        header.askers.set(left);
-        if header.is_alone() && header.is_finished() {
+    #[inline]
+    pub(crate) fn asker_gone(&self, header: &Header, task: Pin<&dyn AnyTask>) {
+        header.askers.set(header.askers.get() - 1);
+        // Mostly it was asked for, and there is nothing left.
+        if header.is_alone() && header.is_finished() && header.within.get() != Within::Empty {
             self.nobody_will_ask(task);
         }
     }
@@ -272,6 +273,7 @@ impl State {
     }
 
     /// Somebody was given the failure.
+    #[inline]
     pub(crate) fn retrieved(&self, header: &Header) {
         self.settle(header, Hearing::Retrieved, &self.counts.retrieved);
     }
@@ -287,6 +289,7 @@ impl State {
         self.settle(header, Hearing::Reported, &self.counts.reported);
     }
 
+    #[inline]
     fn settle(&self, header: &Header, hearing: Hearing, count: &Cell<u64>) {
         if header.leave(hearing).is_some() {
             self.counts.held.set(self.counts.held.get() - 1);

@@ -213,13 +213,15 @@ impl Executor {
             );
             return Err(RunError::ShutDown(refused));
         }
-        let id = state.table.borrow().next_id();
-        let stub = MainStub::make(Header::new(id, Location::caller(), None), state);
+        let place = Location::caller();
+        let stub = state.enroll(|id| {
+            let stub = MainStub::make(Header::new(id, place, None), state);
+            (stub.clone().as_task(), stub)
+        });
         let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
         let body = body.into_ref();
         state.interrupts.set(0);
-        let guard = MainGuard::new(state, id);
-        state.enroll(stub.clone().as_task());
+        let guard = MainGuard::new(state, stub.header.id);
         let stalled = self.drive(&stub.header, body);
         drop(guard);
         let outcome = body.take_outcome().expect("the main has ended");

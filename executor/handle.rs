@@ -15,7 +15,7 @@
 //!   what they point to.
 
 use crate::cancelling::{Here, Standing, Through};
-use crate::counted::{AnyTask, Counted, TaskRc};
+use crate::counted::{Counted, TaskRc};
 use crate::current;
 use crate::id::TaskId;
 use crate::life::{Awaiter, Ending, Guardian, Header, Watch};
@@ -390,7 +390,7 @@ impl<T> Task<T> {
         if let Some(awaiter) = self.header().awaiter() {
             self.home().unnote_await(self.header(), awaiter);
         }
-        if !current::with(|state| state.is_some_and(|state| std::ptr::eq(state, &**self.home()))) {
+        if !current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, self.home()))) {
             // Of another executor, or outside a turn: nothing is passed on.
             return drop(Standing::at(self.home(), key));
         }
@@ -452,8 +452,7 @@ impl<T> Drop for Task<T> {
         if self.header().is_awaited() {
             self.stop_awaiting();
         }
-        let cell: Pin<&dyn AnyTask> = self.cell.as_ref();
-        self.cell.home().asker_gone(cell);
+        self.cell.home().asker_gone(self.cell.header(), self.cell.as_ref());
     }
 }
 
@@ -580,8 +579,7 @@ impl<T> Asker<T> {
 
 impl<T> Drop for Asker<T> {
     fn drop(&mut self) {
-        let cell: Pin<&dyn AnyTask> = self.cell.as_ref();
-        self.cell.home().asker_gone(cell);
+        self.cell.home().asker_gone(self.cell.header(), self.cell.as_ref());
     }
 }
 

@@ -525,6 +525,7 @@ impl Header {
         wish
     }
 
+    #[inline]
     pub(crate) fn leave(&self, next: Hearing) -> Option<Held> {
         let (hearing, held) = self.hearing.get().leave(next);
         self.hearing.set(hearing);

@@ -5,7 +5,7 @@
 //! back, and `spawn` answers with a task that is cancelled already, so that a
 //! destructor may spawn without asking first whether it still can.
 
-use crate::current::state_for;
+use crate::current::{state_for, with_state};
 use crate::handle::{Task, TaskRef};
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
@@ -39,7 +39,8 @@ use std::rc::Rc;
 #[track_caller]
 #[doc(alias = "create_task")]
 pub fn spawn<T>(f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T> {
-    spawn_on::<_, Fallible>(&state_for("spawn"), f, Location::caller())
+    let place = Location::caller();
+    with_state("spawn", |home| spawn_on::<_, Fallible>(home, f, place))
 }
 
 /// Spawns a task whose output is its value: it can fail only by a panic.
@@ -49,7 +50,8 @@ pub fn spawn<T>(f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T>
 /// If called outside a turn.
 #[track_caller]
 pub fn spawn_infallible<T>(f: impl Future<Output = T> + 'static) -> Task<T> {
-    spawn_on::<_, Infallible>(&state_for("spawn_infallible"), f, Location::caller())
+    let place = Location::caller();
+    with_state("spawn_infallible", |home| spawn_on::<_, Infallible>(home, f, place))
 }
 
 /// Spawns a task, or gives the future back.
@@ -84,6 +86,7 @@ pub fn current() -> TaskRef {
 /// Where a task was spawned: kept in its header, shown in reports.
 type Place = &'static Location<'static>;
 
+#[inline]
 pub(crate) fn spawn_on<F, B>(home: &Rc<State>, future: F, place: Place) -> Task<B::Value>
 where
     F: Future + 'static,
@@ -95,6 +98,7 @@ where
     }
 }
 
+#[inline]
 pub(crate) fn try_spawn_on<F, B>(
     home: &Rc<State>,
     future: F,
@@ -104,27 +108,31 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
-    if let Err(kind) = may_spawn(home) {
+    if let Some(kind) = refusal(home) {
         home.count_refused();
         return Err(SpawnError { future, kind });
     }
-    let header = Header::new(home.table.borrow().next_id(), place, home.running.get());
-    let cell = TaskCell::<F, B>::make(header, home.clone(), future);
-    home.enroll(cell.clone().as_task());
+    let cell = home.enroll(|id| {
+        let header = Header::new(id, place, home.running.get());
+        let cell = TaskCell::<F, B>::make(&home.pool, || (header, home.clone(), future));
+        (cell.clone().as_task(), cell)
+    });
     Ok(Task::new(cell.as_join()))
 }
 
-fn may_spawn(home: &State) -> Result<(), SpawnErrorKind> {
+#[inline]
+fn refusal(home: &State) -> Option<SpawnErrorKind> {
     if home.phase.get() == Phase::Closed {
-        Err(SpawnErrorKind::Closed)
+        Some(SpawnErrorKind::Closed)
     } else if !home.has_room() {
-        Err(SpawnErrorKind::Full)
+        Some(SpawnErrorKind::Full)
     } else {
-        Ok(())
+        None
     }
 }
 
 /// A task that never was one. Its future is dropped.
+#[cold]
 pub(crate) fn refused<F, B>(
     home: &Rc<State>,
     SpawnError { future, kind }: SpawnError<F>,

@@ -223,14 +223,16 @@ impl State {
         self.live() < self.settings.max_tasks
     }
 
-    /// Puts a new task into the table and into the queue.
+    /// Puts a new task into the table and into the queue: see
+    /// [`Table::enroll`]. `make` must not call foreign code.
     #[inline]
-    pub(crate) fn enroll(&self, task: TaskRc) {
-        let slot = self.table.borrow_mut().enroll(task);
-        if slot >= self.slots_with_flags.get() {
-            self.make_room_for_flags(slot);
+    pub(crate) fn enroll<R>(&self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
+        let (id, answer) = self.table.borrow_mut().enroll(make);
+        if id.slot() >= self.slots_with_flags.get() {
+            self.make_room_for_flags(id.slot());
         }
         self.rouse();
+        answer
     }
 
     #[cold]

@@ -126,22 +126,17 @@ impl Table {
 // ---- Coming and going ------------------------------------------------------------
 
 impl Table {
-    /// The id of the next task to be spawned.
+    /// Puts a new task into the table and into the queue. `make` is told its
+    /// id, and answers with it and something else, which is handed on.
     #[inline]
-    pub(crate) fn next_id(&self) -> TaskId {
-        TaskId::new(self.serial + 1, self.slots.vacant_key())
-    }
-
-    /// Puts a new task into the table and into the queue. Answers its slot.
-    #[inline]
-    pub(crate) fn enroll(&mut self, task: TaskRc) -> usize {
-        let id = task.header().id;
-        let ticket = id.ticket();
+    pub(crate) fn enroll<R>(&mut self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> (TaskId, R) {
+        let vacant = self.slots.vacant_entry();
+        let id = TaskId::new(self.serial + 1, vacant.key());
+        let (task, answer) = make(id);
+        vacant.insert(Slot { task, mark: id.ticket().serial() << 1 | 1 });
         self.serial = id.number();
-        let key = self.slots.insert(Slot { task, mark: ticket.serial() << 1 | 1 });
-        debug_assert_eq!(key, id.slot(), "next_id foretells the slot");
-        self.queue.push_task(ticket);
-        key
+        self.queue.push_task(id.ticket());
+        (id, answer)
     }
 
     /// Strikes a task off. What it answers is to be dropped where no borrow is

@@ -232,7 +232,7 @@ impl<F: Future, T> Parts<'_, F, T> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn advance<B: Body<F, Value = T>>(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.stage.poll(cx).map(|output| {
             // To drop what a foreign error was wrapped in is foreign, too.
@@ -251,7 +251,7 @@ impl<F: Future, T> Parts<'_, F, T> {
     }
 
     /// The future is through: drops it, and keeps the outcome.
-    #[inline]
+    #[inline(always)] // then it knows what kind of outcome it is given
     fn through(&self, outcome: Outcome<T>) {
         if let Err(panicked) = catch(|| self.stage.drop_future()) {
             self.panicked_in_drop("a future panicked while it was dropped", panicked);
@@ -369,15 +369,19 @@ unsafe impl<F: Future, B: Body<F>> HeaderFirst for TaskCell<F, B> {
 
 #[allow(unsafe_code)]
 impl<F: Future, B: Body<F>> TaskCell<F, B> {
-    /// A task that is about to begin.
+    /// A task that is about to begin. Its parts come when there is memory for
+    /// them, so that they are put there without going by the stack.
     #[inline]
-    pub(crate) fn make(header: Header, home: Rc<State>, future: F) -> Counted<TaskCell<F, B>> {
-        debug_assert_eq!(header.within.get(), Within::Future, "what a new header says");
-        let pool: *const Pool = &*home.pool;
-        let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-        let cell = TaskCell { header, home, stage, body: PhantomData };
-        // SAFETY: the pool is the home's, which is alive: the cell holds it.
-        Counted::new(unsafe { &*pool }, cell)
+    pub(crate) fn make(
+        pool: &Pool,
+        parts: impl FnOnce() -> (Header, Rc<State>, F),
+    ) -> Counted<TaskCell<F, B>> {
+        Counted::new(pool, || {
+            let (header, home, future) = parts();
+            debug_assert_eq!(header.within.get(), Within::Future, "what a new header says");
+            let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
+            TaskCell { header, home, stage, body: PhantomData }
+        })
     }
 
     /// A task that was refused: over before it began.
@@ -391,7 +395,7 @@ impl<F: Future, B: Body<F>> TaskCell<F, B> {
         let outcome = ManuallyDrop::new(Err(TaskError::Cancelled(cancelled)));
         let stage = UnsafeCell::new(Stage { outcome });
         let pool = home.pool.clone();
-        Counted::new(&pool, TaskCell { header, home, stage, body: PhantomData })
+        Counted::new(&pool, || TaskCell { header, home, stage, body: PhantomData })
     }
 
     fn parts(self: Pin<&Self>) -> Parts<'_, F, B::Value> {
@@ -489,7 +493,7 @@ impl Counted<MainStub> {
 
 impl MainStub {
     pub(crate) fn make(header: Header, home: &State) -> Counted<MainStub> {
-        Counted::new(&home.pool, MainStub { header, pool: home.pool.clone() })
+        Counted::new(&home.pool, || MainStub { header, pool: home.pool.clone() })
     }
 }
 
