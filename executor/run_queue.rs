@@ -21,7 +21,6 @@
 //! the task's slot: see `Slot` in `state.rs`.
 
 use crate::id::Ticket;
-use std::collections::VecDeque;
 
 /// What stands in line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,8 +35,8 @@ const CALLBACK: u64 = u64::MAX;
 /// Ready tasks and callbacks, first in, first out.
 #[derive(Default)]
 pub(crate) struct RunQueue {
-    line: VecDeque<u64>,
-    shuffle: Option<Shuffle>,
+    line: Line,
+    shuffle: Option<Box<Shuffle>>,
 }
 
 struct Shuffle {
@@ -50,54 +49,118 @@ impl RunQueue {
     /// A queue whose batches come in an order drawn from `seed`.
     pub(crate) fn shuffled(seed: u64) -> RunQueue {
         let shuffle = Shuffle { random: SplitMix64(seed), drawn: 0 };
-        RunQueue { line: VecDeque::new(), shuffle: Some(shuffle) }
+        RunQueue { line: Line::default(), shuffle: Some(Box::new(shuffle)) }
     }
 
     #[inline]
     pub(crate) fn push_task(&mut self, ticket: Ticket) {
-        self.line.push_back(ticket.to_bits());
+        self.line.push(ticket.to_bits());
     }
 
     pub(crate) fn push_callback(&mut self) {
-        self.line.push_back(CALLBACK);
+        self.line.push(CALLBACK);
     }
 
     /// Begins a batch: everything in line. Answers how many that is.
+    #[inline]
     pub(crate) fn begin_batch(&mut self) -> usize {
-        if let Some(Shuffle { random, drawn }) = &mut self.shuffle {
-            let newcomers = &mut self.line.make_contiguous()[*drawn..];
-            random.permute(newcomers);
-            *drawn = self.line.len();
+        if let Some(shuffle) = &mut self.shuffle {
+            let newcomers = &mut self.line.make_contiguous()[shuffle.drawn..];
+            shuffle.random.permute(newcomers);
+            shuffle.drawn = self.line.len;
         }
-        self.line.len()
+        self.line.len
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Entry> {
-        let bits = self.line.pop_front()?;
+        let bits = self.line.pop()?;
         if let Some(shuffle) = &mut self.shuffle {
             shuffle.drawn = shuffle.drawn.saturating_sub(1);
         }
-        Some(if bits == CALLBACK { Entry::Callback } else { Entry::Task(Ticket::from_bits(bits)) })
+        Some(Entry::from_bits(bits))
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.line.is_empty()
+        self.line.len == 0
     }
 
     /// Everything in line, in order, without taking it out.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.line.iter().map(|&bits| match bits {
-            CALLBACK => Entry::Callback,
-            bits => Entry::Task(Ticket::from_bits(bits)),
-        })
+        (0..self.line.len).map(|place| Entry::from_bits(self.line.at(place)))
     }
 
     /// Gives back memory that a past crowd needed and the present one does not.
     pub(crate) fn shrink(&mut self) {
-        if self.line.capacity() > 1024 && self.line.len() < self.line.capacity() / 8 {
-            self.line.shrink_to(self.line.len() * 2);
+        let places = self.line.places.len();
+        if places > 1024 && self.line.len < places / 8 {
+            self.line.move_to((self.line.len * 2).next_power_of_two());
         }
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn from_bits(bits: u64) -> Entry {
+        if bits == CALLBACK { Entry::Callback } else { Entry::Task(Ticket::from_bits(bits)) }
+    }
+}
+
+/// A line in a ring: as many places as a power of two, so that the place after
+/// the last is found by cutting off bits.
+#[derive(Default)]
+struct Line {
+    places: Box<[u64]>,
+    /// The place of the first.
+    first: usize,
+    len: usize,
+}
+
+impl Line {
+    #[inline]
+    fn push(&mut self, bits: u64) {
+        if self.len == self.places.len() {
+            self.move_to((self.len * 2).max(16));
+        }
+        let place = (self.first + self.len) & (self.places.len() - 1);
+        self.places[place] = bits;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<u64> {
+        if self.len == 0 {
+            return None;
+        }
+        let bits = self.at(0);
+        self.first = (self.first + 1) & (self.places.len() - 1);
+        self.len -= 1;
+        Some(bits)
+    }
+
+    /// The one `place` places behind the first.
+    #[inline]
+    fn at(&self, place: usize) -> u64 {
+        self.places[(self.first + place) & (self.places.len() - 1)]
+    }
+
+    /// The whole line in one piece, the first in front.
+    fn make_contiguous(&mut self) -> &mut [u64] {
+        if self.first + self.len > self.places.len() {
+            self.move_to(self.places.len());
+        }
+        &mut self.places[self.first..self.first + self.len]
+    }
+
+    /// Moves the line to a ring with so many places, a power of two.
+    #[cold]
+    fn move_to(&mut self, places: usize) {
+        debug_assert!(places >= self.len && places.is_power_of_two());
+        let mut ring = vec![0; places].into_boxed_slice();
+        (0..self.len).for_each(|place| ring[place] = self.at(place));
+        self.places = ring;
+        self.first = 0;
     }
 }
 

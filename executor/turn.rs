@@ -131,6 +131,7 @@ fn pass(
 }
 
 /// Takes in what other threads left.
+#[inline(never)]
 fn take_in_wakes(state: &State) {
     state.address.take_wakes(|slot| state.table.borrow_mut().wake_tenant(slot));
     let letters = state.address.take_letters();
@@ -158,6 +159,7 @@ pub(crate) fn report_interrupts(state: &State, count: u32) {
 
 /// Wakes those whose deadline has come. The clock is read once, and only if
 /// there is a timer.
+#[inline(never)]
 fn fire_timers(state: &State) -> Option<Duration> {
     let deadline = next_moment(state)?;
     let mut jumped = None;
@@ -259,22 +261,30 @@ fn poll_task(state: &State, header: &Header, body: Pin<&dyn AnyTask>) -> Poll<()
     state.scope.set(None);
     let waker = waker(Name::new(state.number, header.id.ticket()));
     let cx = &mut Context::from_waker(&waker);
-    if state.settings.slow_poll.is_none() {
-        return body.poll(cx);
+    match state.settings.slow_poll {
+        None => body.poll(cx),
+        Some(limit) => poll_by_the_clock(state, header, limit, || body.poll(cx)),
     }
-    let began = state.now();
-    let poll = body.poll(cx);
-    report_slow_poll(state, header, state.now() - began);
-    poll
 }
 
-fn report_slow_poll(state: &State, header: &Header, took: Duration) {
-    if state.settings.slow_poll.is_some_and(|limit| took >= limit) {
+#[inline(never)]
+fn poll_by_the_clock(
+    state: &State,
+    header: &Header,
+    limit: Duration,
+    poll: impl FnOnce() -> Poll<()>,
+) -> Poll<()> {
+    let began = state.now();
+    let polled = poll();
+    let took = state.now() - began;
+    if took >= limit {
         let report = Report::make(ReportKind::SlowPoll, format!("a poll took {took:?}"));
         state.report(report.about(state.info(header)));
     }
+    polled
 }
 
+#[inline(never)]
 pub(crate) fn run_callback(state: &State) -> bool {
     let callback = state.callbacks.borrow_mut().pop_front();
     callback.map(|callback| callback()).is_some()
@@ -284,6 +294,7 @@ pub(crate) fn run_callback(state: &State) -> bool {
 
 /// Tells the handler what has been queued until now. What it does makes reports
 /// for the next time.
+#[inline(never)]
 pub(crate) fn deliver_reports(state: &State) {
     for mut report in state.take_reports() {
         let effect = report.take_effect();
@@ -335,6 +346,7 @@ pub(crate) fn drop_quietly<T>(state: &State, panicked: &'static str, foreign: T)
 
 /// Somebody has asked everybody to stop: takes that to its next stage when the
 /// grace is over, and to its end when the user has insisted often enough.
+#[inline(never)]
 fn see_to_stopping(state: &State, main: Option<Pin<&dyn AnyTask>>, latest_before: u64) {
     let closing = state.phase.get() == Phase::Closing;
     if closing {
