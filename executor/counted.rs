@@ -13,8 +13,8 @@
 //!   So the header is found without asking what comes after it.
 //! - **Counted.** A header's `pointers` is the number of `Counted`s to it, and
 //!   nobody changes it but `Counted`.
-//! - **Stays.** What is pointed to is never moved, and is dropped in place by
-//!   the last pointer: it may be given out pinned.
+//! - **Stays.** What is pointed to is never moved, and is dropped in place after
+//!   the last pointer has gone: it may be given out pinned.
 //! - **Nobody's.** Memory in the pool is nobody else's, has the size of its
 //!   class, and came from the global allocator with that layout.
 
@@ -27,7 +27,6 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// What the loop needs of a task, whatever its future and value.
@@ -54,9 +53,14 @@ pub(crate) trait AnyTask {
     /// Shows the error of a failure as part of `report`, and leaves it in place.
     fn show_failure(self: Pin<&Self>, report: Report, look: &mut dyn FnMut(&Report));
 
-    /// Where its memory goes.
-    fn pool(&self) -> &Rc<Pool>;
+    /// What drops it and keeps its memory: the function that the last
+    /// [`Counted`] calls.
+    fn release(&self) -> Release;
 }
+
+/// Drops a task, and gives its memory to the pool of its executor. It is called
+/// once, by the last pointer to the task, with that pointer.
+pub(crate) type Release = unsafe fn(NonNull<Header>);
 
 /// What a [`Counted`] may be made of.
 ///
@@ -149,24 +153,11 @@ impl<T: ?Sized + AnyTask> Drop for Counted<T> {
         let pointers = &self.header().pointers;
         pointers.set(pointers.get() - 1);
         if pointers.get() == 0 {
-            self.drop_task();
+            let release = self.release();
+            // SAFETY: this was the last pointer (Counted), and nobody who has
+            // borrowed from one is left.
+            unsafe { release(self.0.cast()) };
         }
-    }
-}
-
-#[allow(unsafe_code)]
-impl<T: ?Sized + AnyTask> Counted<T> {
-    /// This was the last pointer.
-    #[inline(never)]
-    fn drop_task(&mut self) {
-        let layout = Layout::for_value(&**self);
-        let pool = self.pool().clone(); // it may go with the task's home
-        // SAFETY: there is no other pointer (Counted), and nobody who has
-        // borrowed from one is left.
-        unsafe { self.0.drop_in_place() };
-        // SAFETY: it came from `take` with the layout of its type, and what was
-        // in it is dropped.
-        unsafe { pool.give(self.0.cast(), layout) };
     }
 }
 
@@ -247,6 +238,21 @@ impl Pool {
         unsafe { free.write(Free { next: self.free[class].get() }) };
         self.free[class].set(Some(free));
         self.kept.set(self.kept.get() + size_of_class(class));
+    }
+
+    /// Drops a task, and keeps its memory.
+    ///
+    /// # Safety
+    ///
+    /// The task came from [`Counted::new`] with this pool, and nobody has a
+    /// pointer or a reference to it any more.
+    #[inline]
+    pub(crate) unsafe fn release<T: HeaderFirst>(&self, task: NonNull<T>) {
+        // SAFETY: it is nobody else's, and stays where it is (Stays).
+        unsafe { task.drop_in_place() };
+        // SAFETY: it came from `take` with the layout of its type, and what was
+        // in it is dropped.
+        unsafe { self.give(task.cast(), Layout::new::<T>()) };
     }
 
     /// Gives half of what is kept back to the allocator, if it is much.

@@ -52,7 +52,9 @@ impl State {
         if header.askers.get() == 0 {
             task.as_ref().discard();
         }
-        self.wake_waiters(header);
+        if !header.has_nobody_waiting() {
+            self.wake_waiters(header);
+        }
     }
 
     /// Drops every live task where it stands, the youngest first. `main` is the
@@ -101,6 +103,7 @@ impl State {
         add_one(&self.counts.cancelled);
     }
 
+    #[inline(never)]
     fn count_cancelled(&self, task: Pin<&dyn AnyTask>) {
         add_one(&self.counts.cancelled);
         if !self.hears_cancellations.get() {
@@ -115,6 +118,7 @@ impl State {
     }
 
     /// In debug mode: a task that was asked to cancel ended with a value.
+    #[cold]
     fn report_ignored_cancellation(&self, header: &Header) {
         let ignored = header.if_rare(|rare| rare.cancelling > rare.accepted);
         if ignored == Some(true) {
@@ -124,6 +128,7 @@ impl State {
         }
     }
 
+    #[inline(never)]
     fn count_failed(&self, task: &TaskRc) {
         let header = task.header();
         add_one(&self.counts.failed);
@@ -147,6 +152,7 @@ impl State {
 
     /// Wakes the awaiter and queues the callbacks, in the order in which they
     /// came.
+    #[inline(never)]
     fn wake_waiters(&self, header: &Header) {
         let awaiter = header.awaiter_to_wake();
         if let Some(Awaiter::Task(name)) = awaiter {
@@ -162,6 +168,7 @@ impl State {
         }
     }
 
+    #[cold]
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
         for (number, callback) in callbacks.list {
             if number >= callbacks.awaiter_after {

@@ -493,6 +493,13 @@ impl Header {
         self.askers.get() == 0 && self.onlookers.get() == 0
     }
 
+    /// Whether the end of the task concerns nobody: who might wait, or whatever
+    /// it has that few tasks have.
+    #[inline]
+    pub(crate) fn has_nobody_waiting(&self) -> bool {
+        self.awaiter.get().is_none() && self.if_rare(|_| ()).is_none()
+    }
+
     pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.if_rare(|rare| rare.name.clone()).flatten()
     }

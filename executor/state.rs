@@ -27,7 +27,6 @@ use crate::wheel::{HasFired, TimerKey, Wheel};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
@@ -74,7 +73,7 @@ pub(crate) struct State {
     slots_with_flags: Cell<usize>,
     pub(crate) table: RefCell<Table>,
     /// What tasks that are gone have left to the next.
-    pub(crate) pool: Rc<Pool>,
+    pub(crate) pool: Pool,
     pub(crate) callbacks: RefCell<VecDeque<Callback>>,
     // What time is it?
     pub(crate) wheel: RefCell<Wheel>,
@@ -150,7 +149,7 @@ impl State {
             address,
             slots_with_flags: Cell::new(0),
             table: RefCell::new(Table::new(queue)),
-            pool: Rc::new(Pool::new()),
+            pool: Pool::new(),
             callbacks: RefCell::default(),
             wheel: RefCell::default(),
             clock,
@@ -208,6 +207,7 @@ impl State {
         self.table.borrow().get(id).cloned()
     }
 
+    #[inline]
     pub(crate) fn live(&self) -> usize {
         self.table.borrow().live()
     }

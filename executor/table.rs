@@ -165,6 +165,7 @@ impl Table {
         self.slots.get(slot as usize).map(|slot| &slot.task)
     }
 
+    #[inline]
     pub(crate) fn live(&self) -> usize {
         self.slots.len()
     }

@@ -22,7 +22,7 @@
 //!   asker on leaving.
 
 use crate::cancelling::fulfil;
-use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, TaskRc};
+use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, Release, TaskRc};
 use crate::id::TaskId;
 use crate::life::{Ending, Header, Within};
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
@@ -394,8 +394,17 @@ impl<F: Future, B: Body<F>> TaskCell<F, B> {
         header.within.set(Within::Outcome);
         let outcome = ManuallyDrop::new(Err(TaskError::Cancelled(cancelled)));
         let stage = UnsafeCell::new(Stage { outcome });
-        let pool = home.pool.clone();
-        Counted::new(&pool, || TaskCell { header, home, stage, body: PhantomData })
+        let this = home.clone();
+        Counted::new(&this.pool, || TaskCell { header, home, stage, body: PhantomData })
+    }
+
+    /// See [`Release`].
+    unsafe fn release(task: NonNull<Header>) {
+        let cell = task.cast::<Self>(); // (Header first)
+        // SAFETY: it is still there. The home has to outlive the pool's work.
+        let home = unsafe { cell.as_ref() }.home.clone();
+        // SAFETY: the caller has the last pointer.
+        unsafe { home.pool.release(cell) };
     }
 
     fn parts(self: Pin<&Self>) -> Parts<'_, F, B::Value> {
@@ -438,8 +447,8 @@ impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
         self.parts().discard();
     }
 
-    fn pool(&self) -> &Rc<Pool> {
-        &self.home.pool
+    fn release(&self) -> Release {
+        Self::release
     }
 
     fn take_failure(self: Pin<&Self>) -> Option<anyhow::Error> {
@@ -473,7 +482,7 @@ impl<F: Future, B: Body<F>> Join<B::Value> for TaskCell<F, B> {
 #[repr(C)]
 pub(crate) struct MainStub {
     pub(crate) header: Header,
-    pool: Rc<Pool>,
+    home: Rc<State>,
 }
 
 // SAFETY: that is where it is.
@@ -491,9 +500,19 @@ impl Counted<MainStub> {
     }
 }
 
+#[allow(unsafe_code)]
 impl MainStub {
-    pub(crate) fn make(header: Header, home: &State) -> Counted<MainStub> {
-        Counted::new(&home.pool, || MainStub { header, pool: home.pool.clone() })
+    pub(crate) fn make(header: Header, home: &Rc<State>) -> Counted<MainStub> {
+        Counted::new(&home.pool, || MainStub { header, home: home.clone() })
+    }
+
+    /// See [`Release`].
+    unsafe fn release(task: NonNull<Header>) {
+        let stub = task.cast::<Self>(); // (Header first)
+        // SAFETY: as for `TaskCell`.
+        let home = unsafe { stub.as_ref() }.home.clone();
+        // SAFETY: as for `TaskCell`.
+        unsafe { home.pool.release(stub) };
     }
 }
 
@@ -558,8 +577,8 @@ impl<T, F: Future<Output = anyhow::Result<T>>> AnyTask for MainBody<F, T> {
         self.place().cancellation()
     }
 
-    fn pool(&self) -> &Rc<Pool> {
-        &self.home.pool
+    fn release(&self) -> Release {
+        unreachable!("nobody has a counted pointer to it")
     }
 
     // The outcome belongs to `block_on`, which always takes it.
@@ -592,8 +611,8 @@ impl AnyTask for MainStub {
         None
     }
 
-    fn pool(&self) -> &Rc<Pool> {
-        &self.pool
+    fn release(&self) -> Release {
+        Self::release
     }
 
     fn discard(self: Pin<&Self>) {}
