@@ -14,9 +14,11 @@
 //! - **Once.** A request is gone from the header when the first has heard of it.
 //! - **No borrow is held while a waker is called**: it may be a combinator's.
 
+use crate::clock::Instant;
 use crate::current;
+use crate::header::{Awaits, Header, Target};
 use crate::id::{Name, TaskId};
-use crate::life::{Awaits, Ending, Header, Life, Target, Wish};
+use crate::life::{Ending, Life, Wish};
 use crate::outcome::{Cancelled, Origin, Request, catch};
 use crate::report::{Report, ReportKind};
 use crate::scopes::{Delivery, Kind, Left, NodeKey, Nodes};
@@ -257,6 +259,15 @@ impl State {
         Some(work(task.header()))
     }
 
+    /// Polls what stands within a deadline; `None`, within a shield.
+    pub(crate) fn within<R>(&self, deadline: Option<Instant>, poll: impl FnOnce() -> R) -> R {
+        let around = self.deadline.get();
+        let earliest = deadline.map(|deadline| around.map_or(deadline, |a| a.min(deadline)));
+        self.deadline.set(earliest);
+        let _back = Beyond { home: self, around };
+        poll()
+    }
+
     /// Strikes off the scopes of a task that has ended.
     pub(crate) fn clear_scopes(&self, header: &Header) {
         let mut wakers = Vec::new();
@@ -275,7 +286,7 @@ impl State {
     pub(crate) fn note_await(&self, awaited: &Header, name: Name) -> bool {
         let Some(running) = self.running.get() else { return false };
         let by_its_own_waker = name.executor() == self.number && name.ticket() == running.ticket();
-        if !by_its_own_waker || self.scope.get().is_some() {
+        if !by_its_own_waker || self.scope.get().is_some() || self.deadline.get().is_some() {
             return false;
         }
         let table = self.table.borrow();
@@ -362,49 +373,76 @@ impl Standing {
 
     /// The future is polled: enters the tree, or tells it where the future is
     /// now. None outside of a task, where nobody can be told of anything.
+    #[inline]
     pub(crate) fn poll(&mut self, kind: Kind, cx: &Context<'_>) -> Option<Here<'_>> {
-        let (same, task) = current::with(|state| {
+        current::with(|state| {
             let state = state?;
             let task = state.running.get()?;
-            let same = self.place.as_ref().is_some_and(|(home, _)| Rc::ptr_eq(home, state));
-            Some((same, task))
+            if !self.stays(state, task, cx.waker()) {
+                self.move_to(state, task, kind, cx.waker());
+            }
+            Some(())
         })?;
-        if !same || !self.stays(task, cx.waker()) {
-            self.leave();
-            self.enter(kind, task, cx.waker());
-        }
+        self.here()
+    }
+
+    /// Where it stood when it was last polled.
+    pub(crate) fn here(&self) -> Option<Here<'_>> {
         self.place.as_ref().map(|(home, key)| Here { home, key: *key })
     }
 
-    fn enter(&mut self, kind: Kind, task: TaskId, waker: &Waker) {
-        let Some(home) = current::get() else { return };
-        let Some(cell) = home.task(task) else { return };
-        let waker = waker.clone();
-        let nodes = &cell.header().nodes;
-        let key = home.scopes.borrow_mut().enter(nodes, task, kind, home.scope.get(), waker);
-        self.place = Some((home, key));
+    /// As [`poll`](Standing::poll), after a poll of what is inside: takes in
+    /// whoever entered the tree during that, when there had been `entries`, and
+    /// is not inside of others.
+    pub(crate) fn enter_around(&mut self, kind: Kind, entries: u32, cx: &Context<'_>) {
+        if let Some(Here { home, key }) = self.poll(kind, cx) {
+            home.with_running(|header| {
+                home.scopes.borrow_mut().take_in(header.nodes.get(), entries, key);
+            });
+        }
     }
 
-    fn stays(&self, task: TaskId, waker: &Waker) -> bool {
-        let Some((home, key)) = &self.place else { return false };
-        let wants = home.scopes.borrow().wants(*key, waker);
-        let mut replaced = wants.then(|| waker.clone());
-        let stays =
-            home.scopes.borrow_mut().polled(*key, task, home.scope.get(), waker, &mut replaced);
-        drop(replaced); // foreign: the borrow has ended
-        stays
+    /// Whether it stands where it stood, as nearly always.
+    #[inline]
+    fn stays(&self, state: &Rc<State>, task: TaskId, waker: &Waker) -> bool {
+        self.place.as_ref().is_some_and(|(home, key)| {
+            Rc::ptr_eq(home, state)
+                && home.scopes.borrow().stays(*key, task, state.scope.get(), waker)
+        })
+    }
+
+    fn move_to(&mut self, state: &Rc<State>, task: TaskId, kind: Kind, waker: &Waker) {
+        // Foreign wakers are cloned and dropped with no borrow held.
+        let (mut own, scope) = (Some(waker.clone()), state.scope.get());
+        let moved = self.place.as_ref().is_some_and(|(home, key)| {
+            Rc::ptr_eq(home, state) && home.scopes.borrow_mut().moves(*key, task, scope, &mut own)
+        });
+        if moved {
+            return;
+        }
+        drop(self.leave()); // it was struck off, or is in another task now
+        let table = state.table.borrow();
+        if let (Some(cell), Some(own)) = (table.get(task), own) {
+            let key = state.scopes.borrow_mut().enter(&cell.header().nodes, task, kind, scope, own);
+            self.place = Some((state.clone(), key));
+        }
     }
 
     /// Leaves the tree. What a shield held back goes on; what else becomes of
     /// the request that it leaves behind is the caller's affair.
     pub(crate) fn leave(&mut self) -> Option<Left> {
         let (home, key) = self.place.take()?;
-        let task = home.scopes.borrow().task_of(key)?;
-        let cell = home.task(task)?;
-        let header = cell.header();
-        let left = home.scopes.borrow_mut().leave(&header.nodes, key)?;
-        if left.kind == Kind::Shield {
-            home.shield_is_through(header, &left);
+        let mut scopes = home.scopes.borrow_mut();
+        let task = scopes.task_of(key)?;
+        let left = home.table.borrow().get(task).and_then(|cell| {
+            scopes.leave(&cell.header().nodes, key) // calls nobody
+        });
+        drop(scopes);
+        let left = left?;
+        if left.kind == Kind::Shield
+            && let Some(cell) = home.task(task)
+        {
+            home.shield_is_through(cell.header(), &left);
         }
         Some(left)
     }
@@ -576,5 +614,17 @@ struct Outside<'a> {
 impl Drop for Outside<'_> {
     fn drop(&mut self) {
         self.home.scope.set(self.outside);
+    }
+}
+
+/// Goes back beyond a deadline, also when the poll within unwinds.
+struct Beyond<'a> {
+    home: &'a State,
+    around: Option<Instant>,
+}
+
+impl Drop for Beyond<'_> {
+    fn drop(&mut self) {
+        self.home.deadline.set(self.around);
     }
 }

@@ -18,7 +18,7 @@
 //! - **Nobody's.** Memory in the pool is nobody else's, has the size of its
 //!   class, and came from the global allocator with that layout.
 
-use crate::life::Header;
+use crate::header::Header;
 use crate::outcome::Cancelled;
 use crate::report::Report;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};

@@ -12,9 +12,10 @@
 //! - **Only the loop calls the handler.** A report that is made here is queued.
 
 use crate::counted::{AnyTask, TaskRc};
+use crate::header::{Awaiter, Callbacks, Header, Within};
 use crate::id::TaskId;
 use crate::inbox;
-use crate::life::{Awaiter, Callbacks, Ending, Header, Hearing, Held, Life, Within};
+use crate::life::{Ending, Hearing, Held, Life};
 use crate::outcome::{Origin, catch};
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::state::{Counts, Phase, State, add_one, request};

@@ -9,10 +9,10 @@ use crate::counted::AnyTask;
 use crate::current::{self, state_for};
 use crate::dump::Dump;
 use crate::handle::Task;
+use crate::header::Header;
 use crate::id::TaskId;
 use crate::inbox;
 use crate::interrupt::Interrupter;
-use crate::life::Header;
 use crate::outcome::{TaskError, catch};
 use crate::report::{Handler, Ledger, Report, ReportKind, TaskInfo, Verdict};
 use crate::run_error::{Nested, RunError};
@@ -216,7 +216,7 @@ impl Executor {
         let place = Location::caller();
         let stub = state.enroll(|id| {
             let stub = MainStub::make(Header::new(id, place, None), state);
-            (stub.clone().as_task(), stub)
+            (stub.clone().into_task(), stub)
         });
         let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
         let body = body.into_ref();

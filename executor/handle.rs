@@ -17,8 +17,9 @@
 use crate::cancelling::{Here, Standing, Through};
 use crate::counted::{Counted, TaskRc};
 use crate::current;
+use crate::header::{Awaiter, Guardian, Header, Watch};
 use crate::id::TaskId;
-use crate::life::{Awaiter, Ending, Guardian, Header, Watch};
+use crate::life::Ending;
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo, TaskState};
 use crate::scopes::{Kind, NodeKey};

@@ -57,6 +57,7 @@ mod outcome;
 mod report;
 mod scopes;
 mod life;
+mod header;
 // IV. A task and its executor
 mod counted;
 mod table;

@@ -33,7 +33,6 @@
 //!   the next outward, at last to the root.
 //! - **Parents are found anew** at each poll, for a future may move.
 
-use crate::clock::Instant;
 use crate::id::TaskId;
 use crate::outcome::Request;
 use slab::Slab;
@@ -108,8 +107,6 @@ struct Node {
     through: bool,
     /// Of a shield: the request that others in the task have heard meanwhile.
     held: Option<Arc<Request>>,
-    /// Of a deadline: when it passes, as far as is known.
-    due: Instant,
     /// How often it was told of its mark in vain.
     unheard: u8,
     /// Used while targets are sought.
@@ -156,7 +153,6 @@ impl Scopes {
             passed_on_to: None,
             through: false,
             held: None,
-            due: Instant::NEVER,
             unheard: 0,
             covered: false,
         }) as u32;
@@ -189,34 +185,67 @@ impl Scopes {
         key
     }
 
-    /// It is polled again: where, by whom, and with what waker. False if it was
-    /// struck off, or is in another task now, and has to enter anew. What must
-    /// be dropped is put into `replaced`: it may be foreign.
-    pub(crate) fn polled(
-        &mut self,
+    /// Whether all is as it was at the last poll.
+    #[inline]
+    pub(crate) fn stays(
+        &self,
         key: NodeKey,
         task: TaskId,
         parent: Option<NodeKey>,
         waker: &Waker,
-        replaced: &mut Option<Waker>,
     ) -> bool {
-        let Some(node) = self.get(key).filter(|node| node.task == task) else { return false };
-        let (before, same_waker) = (node.parent, node.is_woken_by(waker));
-        if before != parent {
-            self.count_child(before, -1);
-            self.count_child(parent, 1);
-            self.nodes[key.index as usize].parent = parent;
-        }
-        if !same_waker && let Some(waker) = replaced.take() {
-            let node = &mut self.nodes[key.index as usize];
-            *replaced = node.waker.replace(waker);
-        }
+        self.get(key).is_some_and(|node| {
+            node.task == task && node.parent == parent && node.is_woken_by(waker)
+        })
+    }
+
+    /// It is polled in another place, or with another waker. False if it was
+    /// struck off, or is in another task now, and has to enter anew. The waker
+    /// that it had is left in the place of the new one: it may be foreign.
+    #[must_use]
+    pub(crate) fn moves(
+        &mut self,
+        key: NodeKey,
+        task: TaskId,
+        parent: Option<NodeKey>,
+        waker: &mut Option<Waker>,
+    ) -> bool {
+        let Some(node) = self.get_mut(key).filter(|node| node.task == task) else { return false };
+        std::mem::swap(&mut node.waker, waker);
+        self.set_parent(key, parent);
         true
     }
 
-    /// Whether the next poll needs a clone of `waker`.
-    pub(crate) fn wants(&self, key: NodeKey, waker: &Waker) -> bool {
-        self.get(key).is_some_and(|node| !node.is_woken_by(waker))
+    fn set_parent(&mut self, key: NodeKey, parent: Option<NodeKey>) {
+        let node = &mut self.nodes[key.index as usize];
+        let before = std::mem::replace(&mut node.parent, parent);
+        if before != parent {
+            self.count_child(before, -1);
+            self.count_child(parent, 1);
+        }
+    }
+
+    /// How many have ever entered.
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// One that has just entered takes in those that entered since there had
+    /// been so many, and have the same parent: they are inside of it.
+    pub(crate) fn take_in(&mut self, nodes: Nodes, entries: u32, key: NodeKey) {
+        let Some(parent) = self.get(key).map(|node| node.parent) else { return };
+        let mut index = nodes.last;
+        while let Some(node) = self.nodes.get(index as usize) {
+            let (entry, previous) = (node.entry, node.previous);
+            let inside = entry != key.entry && node.parent == parent;
+            if entry.wrapping_sub(entries) as i32 <= 0 {
+                break;
+            }
+            if inside {
+                self.set_parent(NodeKey { index, entry }, Some(key));
+            }
+            index = previous;
+        }
     }
 
     /// In which task a node is.
@@ -504,27 +533,6 @@ impl Scopes {
             first = node.next;
             wakers.extend(node.waker);
         }
-    }
-
-    pub(crate) fn set_due(&mut self, key: NodeKey, due: Instant) {
-        if let Some(node) = self.get_mut(key) {
-            node.due = due;
-        }
-    }
-
-    /// The outermost deadline around `key`, itself included, that has passed
-    /// `now`; a shield in between keeps out those beyond.
-    pub(crate) fn outermost_passed(&self, key: NodeKey, now: Instant) -> NodeKey {
-        let (mut outermost, mut at) = (key, Some(key));
-        while let Some(node) =
-            at.and_then(|at| self.get(at)).filter(|node| node.kind != Kind::Shield)
-        {
-            if node.kind == Kind::Deadline && node.due <= now {
-                outermost = at.unwrap_or(key);
-            }
-            at = node.parent;
-        }
-        outermost
     }
 
     pub(crate) fn is_shielded(&self, key: NodeKey) -> bool {

@@ -7,9 +7,9 @@
 
 use crate::current::{state_for, with_state};
 use crate::handle::{Task, TaskRef};
+use crate::header::Header;
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
-use crate::life::Header;
 use crate::outcome::{Cancelled, Origin, catch};
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State, request};
@@ -115,9 +115,9 @@ where
     let cell = home.enroll(|id| {
         let header = Header::new(id, place, home.running.get());
         let cell = TaskCell::<F, B>::make(&home.pool, || (header, home.clone(), future));
-        (cell.clone().as_task(), cell)
+        (cell.clone().into_task(), cell)
     });
-    Ok(Task::new(cell.as_join()))
+    Ok(Task::new(cell.into_join()))
 }
 
 #[inline]
@@ -161,7 +161,7 @@ where
         }
     };
     let cancelled = Cancelled::new(request, header.id, home.identity);
-    Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).as_join())
+    Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).into_join())
 }
 
 /// The executor did not take the future: here it is again.

@@ -15,9 +15,10 @@
 
 use crate::clock::{Clock, Instant};
 use crate::counted::{Pool, TaskRc};
+use crate::header::{Callback, Header};
 use crate::id::{MOST_SLOTS, TaskId, Ticket};
 use crate::inbox::Address;
-use crate::life::{Callback, Ending, Header, Life};
+use crate::life::{Ending, Life};
 use crate::outcome::{Request, catch};
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
 use crate::run_queue::RunQueue;
@@ -83,6 +84,9 @@ pub(crate) struct State {
     pub(crate) scopes: RefCell<Scopes>,
     /// The scope that is being polled, innermost.
     pub(crate) scope: Cell<Option<NodeKey>>,
+    /// The earliest of the deadlines around what is being polled; those beyond
+    /// a shield do not count.
+    pub(crate) deadline: Cell<Option<Instant>>,
     // What became of it?
     reports: RefCell<VecDeque<Report>>,
     pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
@@ -156,6 +160,7 @@ impl State {
             latest: Cell::new(Instant::ZERO),
             scopes: RefCell::default(),
             scope: Cell::new(None),
+            deadline: Cell::new(None),
             reports: RefCell::default(),
             handler: Cell::new(None),
             hears_cancellations: Cell::new(false),

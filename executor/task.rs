@@ -23,8 +23,9 @@
 
 use crate::cancelling::fulfil;
 use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, Release, TaskRc};
+use crate::header::{Header, Within};
 use crate::id::TaskId;
-use crate::life::{Ending, Header, Within};
+use crate::life::Ending;
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
 use crate::report::{Report, ReportKind};
 use crate::state::State;
@@ -67,14 +68,14 @@ pub(crate) fn as_task<T>(task: Counted<dyn Join<T>>) -> TaskRc {
 impl<F: Future + 'static, B: Body<F> + 'static> Counted<TaskCell<F, B>> {
     /// As the table knows it.
     #[inline]
-    pub(crate) fn as_task(self) -> TaskRc {
+    pub(crate) fn into_task(self) -> TaskRc {
         // SAFETY: only a pointer to a trait object is made.
         unsafe { self.seen_as(|cell| cell as NonNull<dyn AnyTask>) }
     }
 
     /// As its handle knows it.
     #[inline]
-    pub(crate) fn as_join(self) -> Counted<dyn Join<B::Value>> {
+    pub(crate) fn into_join(self) -> Counted<dyn Join<B::Value>> {
         // SAFETY: only a pointer to a trait object is made.
         unsafe { self.seen_as(|cell| cell as NonNull<dyn Join<B::Value>>) }
     }
@@ -494,7 +495,7 @@ unsafe impl HeaderFirst for MainStub {
 #[allow(unsafe_code)]
 impl Counted<MainStub> {
     /// As the table knows it.
-    pub(crate) fn as_task(self) -> TaskRc {
+    pub(crate) fn into_task(self) -> TaskRc {
         // SAFETY: only a pointer to a trait object is made.
         unsafe { self.seen_as(|stub| stub as NonNull<dyn AnyTask>) }
     }

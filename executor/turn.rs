@@ -19,10 +19,11 @@
 use crate::clock::Instant;
 use crate::counted::{AnyTask, TaskRc};
 use crate::current;
+use crate::header::Header;
 use crate::id::Name;
 use crate::inbox::Errand;
 use crate::interrupt;
-use crate::life::{Header, Life, Step};
+use crate::life::{Life, Step};
 use crate::outcome::catch;
 use crate::report::{DefaultHandler, Effect, Handler, Report, ReportKind, Verdict};
 use crate::scopes::Delivery;
@@ -259,6 +260,7 @@ fn told_to_cancel(state: &State, header: &Header) -> Step {
 fn poll_task(state: &State, header: &Header, body: Pin<&dyn AnyTask>) -> Poll<()> {
     header.polls.set(header.polls.get().saturating_add(1));
     state.scope.set(None);
+    state.deadline.set(None);
     let waker = waker(Name::new(state.number, header.id.ticket()));
     let cx = &mut Context::from_waker(&waker);
     match state.settings.slow_poll {

@@ -11,7 +11,8 @@
 use crate::cancelling::Standing;
 use crate::current;
 use crate::handle::Task;
-use crate::life::{Ending, Watch};
+use crate::header::Watch;
+use crate::life::Ending;
 use crate::outcome::{AwaitedItself, Origin, Request, TakeError, TaskError};
 use crate::scopes::Kind;
 use std::future::Future;

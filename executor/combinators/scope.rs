@@ -3,7 +3,7 @@
 use super::around::{Around, Wrapped};
 use crate::cancelling::Standing;
 use crate::current::{self, state_for};
-use crate::life::Header;
+use crate::header::Header;
 use crate::outcome::Cancelled;
 use crate::scopes::Kind;
 use std::future::Future;

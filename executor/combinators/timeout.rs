@@ -9,7 +9,7 @@ use super::around::{Around, Wrapped};
 use super::sleep::Sleep;
 use crate::cancelling::{Here, Standing};
 use crate::clock::Instant;
-use crate::current::state_for;
+use crate::current::{self, state_for};
 use crate::outcome::{Origin, Request};
 use crate::scopes::{Delivery, Kind};
 use std::cell::Cell;
@@ -228,13 +228,8 @@ impl<F: Future> Around<F> for Deadline {
         mut future: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
-        let here = self.standing.poll(Kind::Deadline, cx);
+        let mut polled = self.poll_inner(future.as_mut(), cx);
         loop {
-            let inner = future.as_mut().as_pin_mut().expect("timeout polled after it was ready");
-            let polled = match &here {
-                Some(here) => here.inside(|| inner.poll(cx)),
-                None => inner.poll(cx),
-            };
             if let Poll::Ready(output) = polled {
                 future.set(None);
                 drop(self.standing.leave());
@@ -243,31 +238,84 @@ impl<F: Future> Around<F> for Deadline {
                 let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
                 return Poll::Ready(if passed_on { Err(Elapsed) } else { Ok(output) });
             }
-            let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
-            if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
-                self.due = Due::At(deadline, "timeout_by");
-            }
-            let time = match &here {
-                Some(here) => look(here, &mut self.due, &mut self.passed, cx),
-                None if self.due.poll(cx).is_ready() => Time::Over, // outside of a task
-                None => Time::Left,
-            };
+            let time = self.look(cx);
             let passed = time == Time::Over || self.passed.is_some();
             if let Some(handle) = self.handle.as_ref().filter(|_| passed) {
                 handle.movable.expired.set(true);
             }
             match time {
                 Time::Left => return Poll::Pending,
-                Time::Told => {}
+                Time::Told => polled = self.poll_inner(future.as_mut(), cx),
                 Time::Over => break,
             }
         }
-        match (&here, &self.passed) {
+        match (&self.standing.here(), &self.passed) {
             (Some(here), Some(passed)) => here.drop_inside_of(passed, || future.set(None)),
             _ => future.set(None),
         }
         drop(self.standing.leave());
         Poll::Ready(Err(Elapsed))
+    }
+}
+
+impl Deadline {
+    /// Polls what is inside.
+    ///
+    /// The deadline itself enters the tree when somebody inside has done so.
+    /// Before that there is nobody to be told when it passes, and nothing is
+    /// set up for a future that is ready at once.
+    fn poll_inner<F: Future>(
+        &mut self,
+        future: Pin<&mut Option<F>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        let inner = future.as_pin_mut().expect("timeout polled after it was ready");
+        current::with(|home| {
+            let Some(home) = home.filter(|home| home.running.get().is_some()) else {
+                return inner.poll(cx);
+            };
+            home.within(Some(self.deadline()), || match self.standing.here() {
+                None => {
+                    let entries = home.scopes.borrow().entries();
+                    let polled = inner.poll(cx);
+                    if polled.is_pending() && home.scopes.borrow().entries() != entries {
+                        self.standing.enter_around(Kind::Deadline, entries, cx);
+                    }
+                    polled
+                }
+                Some(_) => match self.standing.poll(Kind::Deadline, cx) {
+                    Some(here) => here.inside(|| inner.poll(cx)),
+                    None => inner.poll(cx),
+                },
+            })
+        })
+    }
+
+    /// When it passes, as far as is known.
+    fn deadline(&self) -> Instant {
+        match &self.handle {
+            Some(handle) => handle.deadline().unwrap_or(Instant::NEVER),
+            None => self.due.instant(),
+        }
+    }
+
+    /// What is to be done, now that the future is pending?
+    fn look(&mut self, cx: &mut Context<'_>) -> Time {
+        let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
+        if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
+            self.due = Due::At(deadline, "timeout_by");
+        }
+        if self.standing.here().is_none() {
+            if self.due.poll(cx).is_pending() {
+                return Time::Left;
+            }
+            // It has passed: from here on it is like all others.
+            self.standing.poll(Kind::Deadline, cx);
+        }
+        match self.standing.here() {
+            Some(here) => look(&here, &mut self.due, &mut self.passed, cx),
+            None => Time::Over, // outside of a task
+        }
     }
 }
 
@@ -289,21 +337,18 @@ fn look(
     cx: &mut Context<'_>,
 ) -> Time {
     let home = here.home;
-    // Something inside has raised our request to us, or found that we, who are
-    // further out, have passed as well.
+    // Something inside has raised our request to us.
     let told = here.heard().is_some();
     if told && passed.is_some() {
         return Time::Over;
     }
     if passed.is_none() {
         let elapsed = due.poll(cx).is_ready();
-        home.scopes.borrow_mut().set_due(here.key, due.instant());
         if !elapsed && !told || somebody_goes_first(here, cx) {
             return Time::Left;
         }
-        let outermost = home.scopes.borrow().outermost_passed(here.key, home.latest());
-        if outermost != here.key {
-            home.tell(outermost, request_of(outermost.entry()));
+        // The outermost wins. It polls us just now, and looks when we are done.
+        if home.deadline.get().is_some_and(|around| around <= home.latest()) {
             return Time::Left;
         }
     }

@@ -3,7 +3,8 @@
 use super::sleep::Sleep;
 use crate::current::state_for;
 use crate::handle::Task;
-use crate::life::{Ending, Watch};
+use crate::header::Watch;
+use crate::life::Ending;
 use crate::outcome::TaskError;
 use std::fmt;
 use std::future::{Future, poll_fn};

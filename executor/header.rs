@@ -1,0 +1,355 @@
+//! The header: what every task has, whatever its future.
+//!
+//! It is the part of a task that the loop, the handle and everybody else see.
+//! It is small, since there may be a million of it, and what few tasks have
+//! (a name, callbacks, a request) stands elsewhere and is made when needed.
+//!
+//! # Invariants
+//!
+//! - **No user code.** Nothing here calls any, nor drops any: what is replaced
+//!   is handed to the caller.
+//! - **One awaiter.** There is one handle, so at most one waits for it.
+
+use crate::id::{Name, TaskId};
+use crate::life::{Ending, Hearing, Held, Life, Step, Wish};
+use crate::outcome::Request;
+use crate::scopes::{NodeKey, Nodes};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// What every task has, whatever its future: the part that the loop sees.
+pub(crate) struct Header {
+    pub(crate) id: TaskId,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) parent: Option<TaskId>,
+    /// Who awaits the task, if it is a task: see [`Awaiter`].
+    awaiter: Cell<Option<Name>>,
+    /// What few tasks have, made when first needed.
+    rare: Cell<Option<Box<Rare>>>,
+    /// The task that it awaits, when that is all.
+    pub(crate) awaits: Cell<Awaits>,
+    /// Its scopes, and whatever else in it is waiting to be told.
+    pub(crate) nodes: Cell<Nodes>,
+    /// How many pointers there are to the task: see `counted.rs`.
+    pub(crate) pointers: Cell<u32>,
+    /// How many may still ask for the outcome: the handle, and callbacks that
+    /// have not run.
+    pub(crate) askers: Cell<u32>,
+    pub(crate) polls: Cell<u32>,
+    pub(crate) life: Cell<Life>,
+    pub(crate) hearing: Cell<Hearing>,
+    /// How many look at the outcome just now: callbacks, the handler. Nobody
+    /// may take it away under their eyes.
+    pub(crate) onlookers: Cell<u8>,
+    /// What stands behind the header: see `task.rs`.
+    pub(crate) within: Cell<Within>,
+}
+
+/// The one task that a task awaits.
+///
+/// To pass a request on, an await has to stand in the tree of scopes. Nearly
+/// all are over before anybody asks, and nearly all are alone in their task. So
+/// the await of a task that has no scope only leaves this note, and gets its
+/// place in the tree when there is a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Awaits {
+    Nothing,
+    /// The task in this slot, whose awaiter it is.
+    Task(u32),
+    /// That task has ended with a value, which has not been fetched yet.
+    Value,
+}
+
+impl Awaits {
+    pub(crate) fn task(header: &Header) -> Awaits {
+        Awaits::Task(header.id.slot() as u32)
+    }
+}
+
+/// What stands in the place that a task's future and its outcome share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Within {
+    Future,
+    Outcome,
+    Empty,
+    /// Somebody is at it: the future is polled or dropped.
+    Busy,
+}
+
+/// What few tasks have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) callbacks_ever: u32,
+    /// Who awaits the task, if it is not a task.
+    awaiter: Option<Awaiter>,
+    /// Where the await of this task stands in the tree of whoever awaits it.
+    pub(crate) awaited_at: Option<NodeKey>,
+    /// The wish to cancel that has not been fulfilled.
+    pub(crate) request: Option<Arc<Request>>,
+    /// The wish that it was last asked to fulfil: it may come from several sides.
+    pub(crate) last_wish: Option<u64>,
+    /// Where the request goes, if not to the innermost of the whole task.
+    pub(crate) target: Option<Target>,
+    /// The latest request that somebody in the task has heard.
+    pub(crate) last_heard: Option<Arc<Request>>,
+    /// The request because of which something inside is being dropped.
+    pub(crate) dropping: Option<Arc<Request>>,
+    pub(crate) cancelling: u32,
+    /// So many requests had there been when the task said that it goes on.
+    pub(crate) accepted: u32,
+    /// The group that it belongs to.
+    pub(crate) guardian: Option<Rc<dyn Guardian>>,
+    /// Where in the list of held failures.
+    pub(crate) held_at: Option<usize>,
+}
+
+/// The done callbacks of a task.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    /// In order of registration, numbered.
+    pub(crate) list: Vec<(u32, Callback)>,
+    /// The awaiter asked after this many callbacks, and is woken after them.
+    pub(crate) awaiter_after: u32,
+}
+
+/// Who is told that a task has ended: there is one at most, since there is one
+/// handle.
+pub(crate) enum Awaiter {
+    /// A task, by its own name. The others are rare.
+    Task(Name),
+    /// Whoever awaits the handle otherwise.
+    Waker(Waker),
+    /// Whoever awaits many at once, and what the task is called there.
+    Watch(Rc<Watch>, usize),
+}
+
+/// Waiting for many tasks at once: which of them have ended, in that order.
+///
+/// Without it, whoever waits for n tasks would have to ask all of them each
+/// time that one wakes it: n² questions.
+#[derive(Default)]
+pub(crate) struct Watch {
+    ended: RefCell<VecDeque<usize>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Watch {
+    /// One has ended. Answers whom to wake.
+    #[must_use]
+    pub(crate) fn ended(&self, place: usize) -> Option<Waker> {
+        self.ended.borrow_mut().push_back(place);
+        self.waker.take()
+    }
+
+    /// The next that has ended. If there is none, `waker` is to be woken.
+    pub(crate) fn next(&self, waker: &Waker) -> Option<usize> {
+        let next = self.ended.borrow_mut().pop_front();
+        if next.is_none() {
+            let replaced = self.waker.replace(Some(waker.clone()));
+            drop(replaced);
+        }
+        next
+    }
+}
+
+/// Who has to know when a task has ended, whoever else waits for it: a group.
+pub(crate) trait Guardian {
+    /// One of its tasks has ended. Answers whom to wake.
+    fn ended(&self) -> Option<Waker>;
+}
+
+/// Where a request goes that does not begin at the innermost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// It was raised to the root: the whole task is dropped.
+    Root,
+    /// It was raised to this scope.
+    Raised(NodeKey),
+    /// A shield held it back. Now it goes to the innermost of what is around.
+    Within(NodeKey),
+}
+
+/// A done callback, ready to be called from the loop.
+pub(crate) type Callback = Box<dyn FnOnce()>;
+
+impl Header {
+    pub(crate) fn new(
+        id: TaskId,
+        location: &'static Location<'static>,
+        parent: Option<TaskId>,
+    ) -> Header {
+        Header {
+            id,
+            location,
+            parent,
+            awaiter: Cell::new(None),
+            rare: Cell::new(None),
+            awaits: Cell::new(Awaits::Nothing),
+            nodes: Cell::new(Nodes::EMPTY),
+            pointers: Cell::new(1),
+            askers: Cell::new(1),
+            polls: Cell::new(0),
+            life: Cell::new(Life::Waiting),
+            hearing: Cell::new(Hearing::Open),
+            onlookers: Cell::new(0),
+            within: Cell::new(Within::Future),
+        }
+    }
+
+    /// Works on the rare things, made now if there were none. `work` must not
+    /// call foreign code, nor drop any: it would find the rare things gone.
+    pub(crate) fn rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> R {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let answer = work(&mut rare);
+        self.rare.set(Some(rare));
+        answer
+    }
+
+    /// Works on the rare things if there are any. As careful as [`rare`](Self::rare).
+    pub(crate) fn if_rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> Option<R> {
+        let mut rare = self.rare.take()?;
+        let answer = work(&mut rare);
+        self.rare.set(Some(rare));
+        Some(answer)
+    }
+
+    /// Who is to be woken when the task ends. Answers whose place that was.
+    pub(crate) fn set_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
+        let replaced = self.take_awaiter();
+        if replaced.is_none() {
+            // Awaiters and callbacks are served in the order in which they came.
+            self.if_rare(|rare| rare.callbacks.awaiter_after = rare.callbacks_ever);
+        }
+        match awaiter {
+            Awaiter::Task(name) => self.awaiter.set(Some(name)),
+            other => self.rare(|rare| rare.awaiter = Some(other)),
+        }
+        replaced
+    }
+
+    /// Whether this task is to be woken when this one ends.
+    #[inline]
+    pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
+        self.awaiter.get() == Some(name)
+    }
+
+    /// Whether waking `waker` would wake the present awaiter, which is not
+    /// known to be a task.
+    pub(crate) fn is_awaited_by(&self, waker: &Waker) -> bool {
+        // Compared with no other thing at hand: `will_wake` calls nobody.
+        let same = |rare: &mut Rare| match &rare.awaiter {
+            Some(Awaiter::Waker(own)) => own.will_wake(waker),
+            _ => false,
+        };
+        self.if_rare(same) == Some(true)
+    }
+
+    /// The task that the end of this one wakes, if it is one.
+    pub(crate) fn awaiting_task(&self, name_of: impl Fn(&Waker) -> Option<Name>) -> Option<Name> {
+        self.awaiter.get().or_else(|| {
+            let awaiter = self.if_rare(|rare| match &rare.awaiter {
+                Some(Awaiter::Waker(waker)) => name_of(waker),
+                Some(Awaiter::Watch(watch, _)) => {
+                    let waker = watch.waker.take();
+                    let name = waker.as_ref().and_then(&name_of);
+                    watch.waker.set(waker);
+                    name
+                }
+                _ => None,
+            });
+            awaiter.flatten()
+        })
+    }
+
+    /// Nobody awaits it any more.
+    pub(crate) fn take_awaiter(&self) -> Option<Awaiter> {
+        match self.awaiter.take() {
+            Some(name) => Some(Awaiter::Task(name)),
+            None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
+        }
+    }
+
+    /// Who is to be woken now. A task stays noted until it comes.
+    #[inline]
+    pub(crate) fn awaiter_to_wake(&self) -> Option<Awaiter> {
+        match self.awaiter.get() {
+            Some(name) => Some(Awaiter::Task(name)),
+            None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
+        }
+    }
+
+    /// The task that awaits it, or did when it ended.
+    #[inline]
+    pub(crate) fn awaiter(&self) -> Option<Name> {
+        self.awaiter.get()
+    }
+
+    /// Whether there is anything to be taken back when nobody awaits it any more.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        let rarely = |rare: &mut Rare| rare.awaiter.is_some() || rare.awaited_at.is_some();
+        self.awaiter.get().is_some() || self.if_rare(rarely) == Some(true)
+    }
+
+    /// Takes the mark of its await in the tree.
+    pub(crate) fn take_awaited_at(&self) -> Option<NodeKey> {
+        self.if_rare(|rare| rare.awaited_at.take()).flatten()
+    }
+
+    /// Whether nobody can ask for the outcome any more, and nobody looks at it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.askers.get() == 0 && self.onlookers.get() == 0
+    }
+
+    /// Whether the end of the task concerns nobody: who might wait, or whatever
+    /// it has that few tasks have.
+    #[inline]
+    pub(crate) fn has_nobody_waiting(&self) -> bool {
+        self.awaiter.get().is_none() && self.if_rare(|_| ()).is_none()
+    }
+
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        self.if_rare(|rare| rare.name.clone()).flatten()
+    }
+
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.life.get().ending()
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ending().is_some()
+    }
+
+    // The transitions, applied: decide with the table, keep the next state.
+
+    pub(crate) fn taken(&self) -> Step {
+        let (life, step) = self.life.get().taken();
+        self.life.set(life);
+        step
+    }
+
+    pub(crate) fn suspended(&self) -> bool {
+        let (life, again) = self.life.get().suspended();
+        self.life.set(life);
+        again
+    }
+
+    pub(crate) fn asked(&self) -> Wish {
+        let (life, wish) = self.life.get().asked();
+        self.life.set(life);
+        wish
+    }
+
+    #[inline]
+    pub(crate) fn leave(&self, next: Hearing) -> Option<Held> {
+        let (hearing, held) = self.hearing.get().leave(next);
+        self.hearing.set(hearing);
+        held
+    }
+}
