@@ -430,8 +430,13 @@ impl Standing {
 
     /// Leaves the tree. What a shield held back goes on; what else becomes of
     /// the request that it leaves behind is the caller's affair.
+    #[inline]
     pub(crate) fn leave(&mut self) -> Option<Left> {
         let (home, key) = self.place.take()?;
+        Standing::leave_tree(&home, key)
+    }
+
+    fn leave_tree(home: &Rc<State>, key: NodeKey) -> Option<Left> {
         let mut scopes = home.scopes.borrow_mut();
         let task = scopes.task_of(key)?;
         let left = home.table.borrow().get(task).and_then(|cell| {
@@ -512,14 +517,20 @@ pub(crate) enum Through {
 }
 
 impl Drop for Standing {
+    #[inline]
     fn drop(&mut self) {
-        let home = self.place.as_ref().map(|(home, _)| home.clone());
-        let passed_on = self.leave().and_then(|left| left.passed_on);
-        // The await is given up, and with it the wait for the effect of a
-        // request. The request still stands.
-        if let (Some(home), Some(request)) = (home, passed_on)
-            && !request.is_raised()
-        {
+        if let Some((home, key)) = self.place.take() {
+            Standing::give_up(&home, key);
+        }
+    }
+}
+
+impl Standing {
+    /// The await is given up, and with it the wait for the effect of a request.
+    /// The request still stands.
+    fn give_up(home: &Rc<State>, key: NodeKey) {
+        let passed_on = Standing::leave_tree(home, key).and_then(|left| left.passed_on);
+        if let Some(request) = passed_on.filter(|request| !request.is_raised()) {
             home.put_back(&request);
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct TimerKey(u32);
 pub(crate) struct Wheel {
     timers: Slab<Timer>,
     levels: [Level; LEVELS],
+    /// Which levels have timers, a bit each.
+    occupied: u8,
     /// The present, in widths of the lowest level's slots.
     present: u64,
     /// How many timers have ever arrived: breaks ties between deadlines.
@@ -62,6 +64,12 @@ struct Timer {
     deadline: Instant,
     arrival: u64,
     waker: Option<Waker>,
+    link: Link,
+}
+
+/// Where a timer stands, and between whom.
+#[derive(Clone, Copy)]
+struct Link {
     previous: u32,
     next: u32,
     place: Place,
@@ -86,6 +94,7 @@ struct Level {
     slots: Box<[Slot]>,
 }
 
+/// The timers of a slot that is occupied. Of one that is not, this says nothing.
 #[derive(Clone, Copy)]
 struct Slot {
     first: u32,
@@ -112,26 +121,22 @@ impl Slot {
 impl Wheel {
     /// Sets a timer. One that is past is due at the next [`fire`](Wheel::fire).
     pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
-        let timer = Timer {
-            deadline,
-            arrival: self.arrivals,
-            waker: Some(waker),
-            previous: NONE,
-            next: NONE,
-            place: Place::Fired,
-        };
+        let arrival = self.arrivals;
         self.arrivals += 1;
-        let index = self.timers.insert(timer) as u32;
-        self.file(index);
+        let index = self.timers.vacant_key() as u32;
+        let link = self.file(index, deadline, arrival);
+        self.timers.insert(Timer { deadline, arrival, waker: Some(waker), link });
         TimerKey(index)
     }
 
     /// Takes a timer off. Answers its waker, to be dropped where no borrow is
     /// held: it may be foreign code.
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
-        self.unlink(key.0);
         let timer = self.timers.remove(key.0 as usize);
-        self.shrink_when_empty();
+        self.unlink(timer.link, timer.deadline);
+        if self.timers.is_empty() {
+            self.shrink();
+        }
         timer.waker
     }
 
@@ -148,9 +153,9 @@ impl Wheel {
             let mut index = self.take_list(level, slot);
             while index != NONE {
                 let timer = &mut self.timers[index as usize];
-                let next = timer.next;
+                let next = timer.link.next;
                 if timer.deadline <= now {
-                    timer.place = Place::Fired;
+                    timer.link.place = Place::Fired;
                     fired.push(index);
                 } else {
                     // Handed down; or, on the lowest level, not quite yet.
@@ -191,12 +196,13 @@ impl Wheel {
     /// Gives a timer that has not fired another deadline. It counts as newly
     /// arrived.
     pub(crate) fn reset(&mut self, key: &TimerKey, deadline: Instant) {
-        self.unlink(key.0);
         let timer = &mut self.timers[key.0 as usize];
-        timer.deadline = deadline;
-        timer.arrival = self.arrivals;
+        let (link, before) = (timer.link, timer.deadline);
+        let arrival = self.arrivals;
         self.arrivals += 1;
-        self.file(key.0);
+        (timer.deadline, timer.arrival) = (deadline, arrival);
+        self.unlink(link, before);
+        self.timers[key.0 as usize].link = self.file(key.0, deadline, arrival);
     }
 
     /// Whether the timer has fired; if not, who is to be woken.
@@ -216,7 +222,7 @@ impl Wheel {
     /// Every pending timer: its deadline, and whom it wakes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, &Waker)> + '_ {
         let pending =
-            self.timers.iter().filter(|(_, timer)| matches!(timer.place, Place::At { .. }));
+            self.timers.iter().filter(|(_, timer)| matches!(timer.link.place, Place::At { .. }));
         pending.filter_map(|(_, timer)| Some((timer.deadline, timer.waker.as_ref()?)))
     }
 }
@@ -241,104 +247,115 @@ impl Wheel {
 
     /// The first slot with timers in it, and when it begins.
     fn first_slot(&self) -> Option<(usize, usize, u64)> {
-        let (number, level) =
-            self.levels.iter().enumerate().find(|(_, level)| level.occupied != 0)?;
-        let slot = level.occupied.trailing_zeros() as usize;
-        let shift = number as u32 * LEVEL_BITS;
+        if self.occupied == 0 {
+            return None;
+        }
+        let number = self.occupied.trailing_zeros();
+        let slot = self.levels[number as usize].occupied.trailing_zeros();
+        let shift = number * LEVEL_BITS;
         let above = self.present >> (shift + LEVEL_BITS) << (shift + LEVEL_BITS);
-        let start = above | ((slot as u64) << shift);
+        let start = above | (u64::from(slot) << shift);
         debug_assert!(number == 0 || start > self.present, "a slot with timers lies ahead (Ahead)");
-        Some((number, slot, start))
+        Some((number as usize, slot as usize, start))
     }
 
     /// Puts a timer where it belongs; one that never fires belongs nowhere.
-    fn file(&mut self, index: u32) {
-        if self.timers[index as usize].deadline == Instant::NEVER {
-            self.timers[index as usize].place = Place::Never;
-        } else {
-            self.pending += 1;
-            self.link(index);
+    /// Answers what the timer is to remember of that.
+    #[must_use]
+    fn file(&mut self, index: u32, deadline: Instant, arrival: u64) -> Link {
+        if deadline == Instant::NEVER {
+            return Link { previous: NONE, next: NONE, place: Place::Never };
         }
+        self.pending += 1;
+        self.join(index, deadline, arrival)
     }
 
+    /// As [`file`](Wheel::file), for a timer that is there and counted.
     fn link(&mut self, index: u32) {
-        let deadline = self.timers[index as usize].deadline;
+        let Timer { deadline, arrival, .. } = self.timers[index as usize];
+        self.timers[index as usize].link = self.join(index, deadline, arrival);
+    }
+
+    #[must_use]
+    fn join(&mut self, index: u32, deadline: Instant, arrival: u64) -> Link {
         let (number, slot_number) = self.place(deadline);
         let level = &mut self.levels[number];
+        let place = Place::At { level: number as u8, slot: slot_number as u8 };
+        let bit = 1 << slot_number;
+        if level.occupied & bit != 0 {
+            return self.join_others(index, deadline, arrival, place);
+        }
         if level.slots.is_empty() {
             level.slots = vec![Slot::EMPTY; SLOTS].into_boxed_slice();
         }
-        level.occupied |= 1 << slot_number;
-        let slot = &mut level.slots[slot_number];
-        let last = slot.last;
-        slot.last = index;
-        let goes_first = matches!(slot.least, Least::First)
-            && last != NONE
-            && deadline < self.timers[slot.first as usize].deadline;
-        if goes_first {
+        level.slots[slot_number] = Slot { first: index, last: index, least: Least::First };
+        level.occupied |= bit;
+        self.occupied |= 1 << number;
+        Link { previous: NONE, next: NONE, place }
+    }
+
+    /// There are others in the slot.
+    fn join_others(&mut self, index: u32, deadline: Instant, arrival: u64, place: Place) -> Link {
+        let Place::At { level, slot } = place else { unreachable!("others are in a slot") };
+        let slot = &mut self.levels[level as usize].slots[slot as usize];
+        let first = &mut self.timers[slot.first as usize];
+        if matches!(slot.least, Least::First) && deadline < first.deadline {
             // A short timeout among long ones: the list stays in order.
-            slot.last = last;
+            first.link.previous = index;
             let next = std::mem::replace(&mut slot.first, index);
-            self.timers[next as usize].previous = index;
-            let place = Place::At { level: number as u8, slot: slot_number as u8 };
-            let timer = &mut self.timers[index as usize];
-            (timer.previous, timer.next, timer.place) = (NONE, next, place);
-            return;
+            return Link { previous: NONE, next, place };
         }
-        if last == NONE {
-            slot.first = index;
-            slot.least = Least::First;
-        } else {
-            // Compared with the arrival too: a timer handed down may be older
-            // than one that was put here directly.
-            let key = |timer: &Timer| (timer.deadline, timer.arrival);
-            let in_order = key(&self.timers[last as usize]) < key(&self.timers[index as usize]);
-            slot.least = match slot.least {
-                Least::First if in_order => Least::First,
-                Least::First => {
-                    Least::Known(deadline.min(self.timers[slot.first as usize].deadline))
-                }
-                Least::Known(least) => Least::Known(least.min(deadline)),
-                Least::Unknown => Least::Unknown,
-            };
-            self.timers[last as usize].next = index;
-        }
-        let timer = &mut self.timers[index as usize];
-        timer.previous = last;
-        timer.next = NONE;
-        timer.place = Place::At { level: number as u8, slot: slot_number as u8 };
+        let earliest = first.deadline;
+        let last = &mut self.timers[slot.last as usize];
+        // Compared with the arrival too: a timer handed down may be older than
+        // one that was put here directly.
+        let in_order = (last.deadline, last.arrival) < (deadline, arrival);
+        slot.least = match slot.least {
+            Least::First if in_order => Least::First,
+            Least::First => Least::Known(deadline.min(earliest)),
+            Least::Known(least) => Least::Known(least.min(deadline)),
+            Least::Unknown => Least::Unknown,
+        };
+        last.link.next = index;
+        let previous = std::mem::replace(&mut slot.last, index);
+        Link { previous, next: NONE, place }
     }
 
     /// Takes a timer out of its slot's list, if it has not fired.
-    fn unlink(&mut self, index: u32) {
-        let timer = &mut self.timers[index as usize];
-        let Place::At { level, slot: slot_number } = timer.place else { return };
-        let Timer { deadline, previous, next, .. } = *timer;
-        timer.place = Place::Fired;
+    fn unlink(&mut self, Link { previous, next, place }: Link, deadline: Instant) {
+        let Place::At { level: number, slot: slot_number } = place else { return };
         self.pending -= 1;
-        let level = &mut self.levels[level as usize];
+        let level = &mut self.levels[number as usize];
+        if previous == NONE && next == NONE {
+            return self.vacate(number as usize, slot_number as usize);
+        }
         let slot = &mut level.slots[slot_number as usize];
         if matches!(slot.least, Least::Known(least) if least == deadline) {
             slot.least = Least::Unknown;
         }
         match previous {
             NONE => slot.first = next,
-            previous => self.timers[previous as usize].next = next,
+            previous => self.timers[previous as usize].link.next = next,
         }
         match next {
             NONE => slot.last = previous,
-            next => self.timers[next as usize].previous = previous,
+            next => self.timers[next as usize].link.previous = previous,
         }
-        if slot.first == NONE {
-            level.occupied &= !(1 << slot_number);
+    }
+
+    /// Nobody is in a slot any more.
+    fn vacate(&mut self, number: usize, slot: usize) {
+        let level = &mut self.levels[number];
+        level.occupied &= !(1 << slot);
+        if level.occupied == 0 {
+            self.occupied &= !(1 << number);
         }
     }
 
     /// Empties a slot. Answers the first of its timers (Whole).
     fn take_list(&mut self, level: usize, slot: usize) -> u32 {
-        let level = &mut self.levels[level];
-        level.occupied &= !(1 << slot);
-        std::mem::replace(&mut level.slots[slot], Slot::EMPTY).first
+        self.vacate(level, slot);
+        self.levels[level].slots[slot].first
     }
 
     fn sort(&self, indices: &mut [u32]) {
@@ -357,7 +374,7 @@ impl Wheel {
         let mut index = self.take_list(level, slot);
         while index != NONE {
             indices.push(index);
-            index = self.timers[index as usize].next;
+            index = self.timers[index as usize].link.next;
         }
         self.sort(&mut indices);
         indices.drain(..).for_each(|index| self.link(index));
@@ -365,8 +382,8 @@ impl Wheel {
     }
 
     /// Gives memory back after a crowd has gone.
-    fn shrink_when_empty(&mut self) {
-        if self.timers.is_empty() && self.timers.capacity() > 1024 {
+    fn shrink(&mut self) {
+        if self.timers.capacity() > 1024 {
             self.timers = Slab::new();
             self.scratch = Vec::new();
         }
