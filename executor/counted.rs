@@ -163,13 +163,15 @@ impl<T: ?Sized + AnyTask> Drop for Counted<T> {
 
 /// The memory of tasks that are gone, by size.
 ///
-/// What is kept is bounded when the executor is idle ([`Pool::shrink`]), and
-/// goes back with the executor and its last handle.
+/// What is kept is bounded, more so when the executor is idle
+/// ([`Pool::shrink`]), and goes back with the executor and its last handle.
 pub(crate) struct Pool {
     /// The first of each size.
     free: [Cell<Option<NonNull<Free>>>; CLASSES],
     /// How many bytes lie here.
     kept: Cell<usize>,
+    /// How many bytes of these sizes are with tasks.
+    lent: Cell<usize>,
 }
 
 /// A piece of memory that waits for its next task.
@@ -177,42 +179,45 @@ struct Free {
     next: Option<NonNull<Free>>,
 }
 
-/// Sizes are sixteen bytes apart, eight more than a multiple of sixteen: what
+/// Sizes are so many bytes apart, and eight less than a multiple of it: what
 /// common allocators hand out without a gap.
-const STEP: usize = 16;
-const CLASSES: usize = 32;
+const STEP: usize = 32;
+const CLASSES: usize = 16;
+const ALIGN: usize = align_of::<usize>();
+/// So much is kept by an executor that is busy, beside as much as its tasks have.
+const KEPT_WHEN_BUSY: usize = 1 << 20;
 /// So much is kept by an executor that is idle.
 const KEPT_WHEN_IDLE: usize = 64 << 10;
 
 /// Which class a layout belongs to; none, if it is too large or oddly aligned.
 #[inline]
 const fn class_of(layout: Layout) -> Option<usize> {
-    let class = (layout.size() + STEP / 2 - 1) / STEP;
-    if class < CLASSES && layout.align() <= STEP / 2 { Some(class) } else { None }
+    let class = (layout.size() + 7) / STEP;
+    if class < CLASSES && layout.align() <= ALIGN { Some(class) } else { None }
 }
 
 /// How large the memory of a class is.
 #[inline]
 const fn size_of_class(class: usize) -> usize {
-    class * STEP + STEP / 2
+    class * STEP + STEP - 8
 }
 
 /// The layout with which the memory of a class is allocated.
 fn layout_of_class(class: usize) -> Layout {
-    let layout = Layout::from_size_align(size_of_class(class), STEP / 2);
-    layout.expect("a class is small")
+    Layout::from_size_align(size_of_class(class), ALIGN).expect("a class is small")
 }
 
 #[allow(unsafe_code)]
 impl Pool {
     pub(crate) fn new() -> Pool {
-        Pool { free: [const { Cell::new(None) }; CLASSES], kept: Cell::new(0) }
+        Pool { free: [const { Cell::new(None) }; CLASSES], kept: Cell::new(0), lent: Cell::new(0) }
     }
 
     /// Memory for something of this layout: from here, or else new.
     #[inline]
     fn take(&self, layout: Layout) -> NonNull<u8> {
         let Some(class) = class_of(layout) else { return fresh(layout) };
+        self.lent.set(self.lent.get() + size_of_class(class));
         let Some(first) = self.free[class].get() else { return fresh(layout_of_class(class)) };
         // SAFETY: it lies here, so that it is ours, and was written by `give`
         // (Nobody's).
@@ -238,6 +243,12 @@ impl Pool {
         unsafe { free.write(Free { next: self.free[class].get() }) };
         self.free[class].set(Some(free));
         self.kept.set(self.kept.get() + size_of_class(class));
+        self.lent.set(self.lent.get() - size_of_class(class));
+        // After a crowd: for each that goes, as much as two go back.
+        let most = self.lent.get() + KEPT_WHEN_BUSY;
+        if self.kept.get() > most {
+            self.give_back_to(most.max(self.kept.get() - 2 * size_of_class(class)));
+        }
     }
 
     /// Drops a task, and keeps its memory.
@@ -263,8 +274,12 @@ impl Pool {
         }
     }
 
+    #[inline(never)]
     fn give_back_to(&self, enough: usize) {
         for (class, list) in self.free.iter().enumerate() {
+            if self.kept.get() <= enough {
+                break;
+            }
             let layout = layout_of_class(class);
             while self.kept.get() > enough
                 && let Some(first) = list.get()

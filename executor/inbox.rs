@@ -259,9 +259,12 @@ impl Address {
             .is_ok()
     }
 
-    /// Rouses the executor, or its host, if it was told that nothing is ready.
-    pub(crate) fn ring(&self) {
-        self.inbox.ring();
+    /// Rouses the executor's own host, if it was told that nothing is ready.
+    /// Nothing is in the inbox: what there is to do, the next turn finds anyway.
+    pub(crate) fn rouse(&self) {
+        if self.inbox.bell.load(Ordering::Acquire) == WAITING {
+            self.inbox.ring();
+        }
     }
 
     /// Sleeps until there is mail, or for at most `limit`.

@@ -100,7 +100,9 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
         (0..callbacks).for_each(|_| {
             turn::run_callback(state);
         });
-        turn::deliver_reports(state);
+        if state.has_reports() {
+            turn::deliver_reports(state);
+        }
         still_held += report_held(state);
         if state.callbacks.borrow().is_empty() && !state.has_reports() {
             break;
@@ -171,10 +173,14 @@ pub(crate) fn leave(state: &Rc<State>) {
     state.phase.set(Phase::Gone);
     // Those that have themselves called again and again.
     let callbacks = state.callbacks.take();
-    turn::drop_quietly(state, "a callback panicked while it was dropped", callbacks);
+    if !callbacks.is_empty() {
+        turn::drop_quietly(state, "a callback panicked while it was dropped", callbacks);
+    }
     drop(entered);
-    for report in state.take_reports() {
-        state.report(report); // to the default handler: the other is gone
+    if state.has_reports() {
+        for report in state.take_reports() {
+            state.report(report); // to the default handler: the other is gone
+        }
     }
     state.address.move_out(state.number);
 }

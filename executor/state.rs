@@ -186,7 +186,7 @@ impl State {
     #[inline]
     pub(crate) fn rouse(&self) {
         if !self.in_turn.get() && self.phase.get() != Phase::Gone {
-            self.address.ring();
+            self.address.rouse();
         }
     }
 }

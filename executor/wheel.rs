@@ -91,7 +91,7 @@ struct Level {
     /// Which slots have timers, a bit each.
     occupied: u64,
     /// Made when the level is first used.
-    slots: Box<[Slot]>,
+    slots: Option<Box<[Slot; SLOTS]>>,
 }
 
 /// The timers of a slot that is occupied. Of one that is not, this says nothing.
@@ -110,6 +110,13 @@ enum Least {
     Known(Instant),
     /// It was cancelled, and nobody has asked since.
     Unknown,
+}
+
+impl Level {
+    #[inline]
+    fn slots(&mut self) -> &mut [Slot; SLOTS] {
+        self.slots.get_or_insert_with(|| Box::new([Slot::EMPTY; SLOTS]))
+    }
 }
 
 impl Slot {
@@ -181,10 +188,10 @@ impl Wheel {
             return None; // most turns of most programs: no level is looked at
         }
         let (level, slot, _) = self.first_slot()?;
-        if let Least::Unknown = self.levels[level].slots[slot].least {
+        if let Least::Unknown = self.levels[level].slots()[slot].least {
             self.put_in_order(level, slot);
         }
-        let Slot { first, least, .. } = self.levels[level].slots[slot];
+        let Slot { first, least, .. } = self.levels[level].slots()[slot];
         Some(match least {
             Least::Known(deadline) => deadline,
             _ => self.timers[first as usize].deadline,
@@ -285,10 +292,7 @@ impl Wheel {
         if level.occupied & bit != 0 {
             return self.join_others(index, deadline, arrival, place);
         }
-        if level.slots.is_empty() {
-            level.slots = vec![Slot::EMPTY; SLOTS].into_boxed_slice();
-        }
-        level.slots[slot_number] = Slot { first: index, last: index, least: Least::First };
+        level.slots()[slot_number] = Slot { first: index, last: index, least: Least::First };
         level.occupied |= bit;
         self.occupied |= 1 << number;
         Link { previous: NONE, next: NONE, place }
@@ -297,7 +301,7 @@ impl Wheel {
     /// There are others in the slot.
     fn join_others(&mut self, index: u32, deadline: Instant, arrival: u64, place: Place) -> Link {
         let Place::At { level, slot } = place else { unreachable!("others are in a slot") };
-        let slot = &mut self.levels[level as usize].slots[slot as usize];
+        let slot = &mut self.levels[level as usize].slots()[slot as usize];
         let first = &mut self.timers[slot.first as usize];
         if matches!(slot.least, Least::First) && deadline < first.deadline {
             // A short timeout among long ones: the list stays in order.
@@ -329,7 +333,7 @@ impl Wheel {
         if previous == NONE && next == NONE {
             return self.vacate(number as usize, slot_number as usize);
         }
-        let slot = &mut level.slots[slot_number as usize];
+        let slot = &mut level.slots()[slot_number as usize];
         if matches!(slot.least, Least::Known(least) if least == deadline) {
             slot.least = Least::Unknown;
         }
@@ -355,7 +359,7 @@ impl Wheel {
     /// Empties a slot. Answers the first of its timers (Whole).
     fn take_list(&mut self, level: usize, slot: usize) -> u32 {
         self.vacate(level, slot);
-        self.levels[level].slots[slot].first
+        self.levels[level].slots()[slot].first
     }
 
     fn sort(&self, indices: &mut [u32]) {
