@@ -3,20 +3,22 @@
 //!
 //! Each test starts a server of its own on a free port, and talks to it through
 //! sockets. Nothing sleeps: every wait is for a line, a byte or an end of file,
-//! and gives up after [`LIMIT`].
+//! and gives up after [`LIMIT`]. Two of them are for limits of the server's own,
+//! of two and of five seconds.
 
 #![cfg(all(unix, feature = "signal"))]
 
-use std::env::consts::{ARCH, EXE_SUFFIX};
+mod example;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::Barrier;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take. Only a broken server needs it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -209,27 +211,139 @@ fn a_file_that_shrinks_under_way_fails_its_connection() {
 
 // ---- How it begins and ends -----------------------------------------------------
 
-// promise 3.5, 6.3, 6.7
+// promise 3.5, 6.2, 6.3, 6.7
 #[test]
-fn ctrl_c_ends_it_with_130_and_the_ledger() {
-    let server = Server::start("ctrl-c");
-    assert_eq!(server.get("/notes.txt").status(), 200);
-    // Idle, in the middle of a head, and in the middle of a request: none is waited for.
-    let idle = server.connect();
+fn the_first_ctrl_c_drains_it() {
+    let mut server = Server::start("drains");
+    let big = server.big_file();
+    let fresh = server.connect();
+    let mut idle = server.connect();
+    idle.write_all(b"GET /notes.txt HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    assert_eq!(idle.read(&mut [0; 1]).unwrap(), 1);
+    let slow = server.asked("/slow");
+    let mut loads = server.asked("/big.bin");
+    loads.read_exact(&mut [0; 1000]).unwrap(); // it has begun
     let mut halfway = server.connect();
     halfway.write_all(b"GET /notes").unwrap();
-    let mut waits = server.connect();
-    waits.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     assert_eq!(server.get("/fail").status(), 500); // so all have been accepted by now
+    server.press();
+
+    // Who has asked for nothing is sent away, and nobody else is let in.
+    assert_eq!(rest(fresh), b"");
+    assert!(rest(idle).ends_with(b"\r\n\r\nhello\n"));
+    let refused = TcpStream::connect(&server.address).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    // What has begun is finished, however long that takes.
+    halfway.write_all(b".txt HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let page = Page::new(rest(halfway));
+    assert_eq!((page.status(), page.body.as_slice()), (200, &b"hello\n"[..]));
+    assert_eq!(page.header("connection"), Some("close"));
+    assert_eq!(Page::new(rest(slow)).body, b"503 Service Unavailable\n");
+    let loaded = rest(loads);
+    assert!(big.ends_with(&loaded), "{} bytes came, or the wrong ones", loaded.len());
+    assert!(loaded.len() > big.len() - 1000, "{} bytes came", loaded.len());
 
     let ended = server.end();
     assert_eq!(ended.status.code(), Some(130));
     let ledger = ended.ledger();
-    assert!(ledger.contains("= 0 live +"), "{ledger}");
-    assert!(ledger.contains("+ 0 held;"), "{ledger}");
-    for mut stream in [idle, halfway, waits] {
-        let _ = stream.read_to_end(&mut Vec::new()); // ends, that is what matters
-    }
+    assert!(ledger.contains("= 0 live +") && ledger.contains("+ 0 held;"), "{ledger}");
+    assert!(ledger.contains("+ 1 cancelled;"), "main, and nobody else: {ledger}");
+}
+
+// promise 6.2, 6.3, 6.7
+#[test]
+fn no_request_is_lost_when_ctrl_c_comes_amid_many() {
+    const CLIENTS: usize = 16;
+    let mut server = Server::start("amid");
+    let file = vec![b'x'; 10_000];
+    fs::write(server.root.join("file.bin"), &file).unwrap();
+    let streams = [(); CLIENTS].map(|()| server.connect());
+    let all_at_it = Barrier::new(CLIENTS + 1);
+    let answered: usize = thread::scope(|threads| {
+        let clients = streams.map(|stream| {
+            let (all_at_it, file) = (&all_at_it, &file);
+            threads.spawn(move || {
+                let mut pages = BufReader::new(stream);
+                for answered in 0.. {
+                    if answered == 20 {
+                        all_at_it.wait();
+                    }
+                    // It may be closed at any moment between two requests.
+                    let asks = b"GET /file.bin HTTP/1.1\r\nHost: test\r\n\r\n";
+                    let mut head = String::new();
+                    if pages.get_mut().write_all(asks).is_err()
+                        || pages.read_line(&mut head).is_err()
+                        || head.is_empty()
+                    {
+                        return answered;
+                    }
+                    assert_eq!(head, "HTTP/1.1 200 OK\r\n");
+                    while !head.ends_with("\r\n\r\n") {
+                        assert_ne!(pages.read_line(&mut head).unwrap(), 0, "cut: {head}");
+                    }
+                    let mut body = vec![0; file.len()];
+                    pages.read_exact(&mut body).expect("all of the body");
+                    assert!(body == *file, "the wrong bytes");
+                }
+                unreachable!("it was to be drained")
+            })
+        });
+        all_at_it.wait();
+        server.press();
+        clients.map(|client| client.join().unwrap()).into_iter().sum()
+    });
+    let ended = server.end();
+    assert_eq!(ended.status.code(), Some(130));
+    // Each request is a task, and each was answered; so were all connections
+    // tasks, and nobody but main was cancelled.
+    let tasks = 1 + CLIENTS + answered;
+    let ledger = ended.ledger();
+    let says =
+        format!("{tasks} spawned = 0 live + {} succeeded + 0 failed + 1 cancelled", tasks - 1);
+    assert!(ledger.starts_with(&says), "{answered} were answered: {ledger}");
+}
+
+// promise 3.5, 6.2, 6.3, 6.7
+#[test]
+fn the_second_ctrl_c_cuts_off_who_is_left() {
+    let mut server = Server::start("cuts-off");
+    let big = server.big_file();
+    let mut loads = server.asked("/big.bin");
+    loads.read_exact(&mut [0; 1000]).unwrap();
+    let mut slow = server.asked("/slow");
+    assert_eq!(server.get("/fail").status(), 500);
+    server.press();
+    // It has taken the first in when it has closed its port.
+    while TcpStream::connect(&server.address).is_ok() {}
+    server.press();
+
+    let _ = slow.read_to_end(&mut Vec::new());
+    let mut loaded = Vec::new();
+    let _ = loads.read_to_end(&mut loaded); // closed or reset, as the system likes
+    assert!(loaded.len() < big.len(), "there was time for all of it");
+    let ended = server.end();
+    assert_eq!(ended.status.code(), Some(130));
+    let ledger = ended.ledger();
+    // Main, two connections, one request: the work for the file was over when
+    // its answer began.
+    assert!(ledger.contains("= 0 live +") && ledger.contains("+ 4 cancelled;"), "{ledger}");
+}
+
+// promise 6.2, 6.4
+#[test]
+fn a_drain_has_a_limit() {
+    let mut server = Server::start("limit");
+    let mut never_asks = server.connect();
+    never_asks.write_all(b"GET /notes").unwrap();
+    assert_eq!(server.get("/notes.txt").status(), 200);
+    let began = Instant::now();
+    server.press();
+    let _ = never_asks.read_to_end(&mut Vec::new());
+    assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
+    let ended = server.end();
+    assert_eq!((ended.status.code(), ended.reports()), (Some(130), 0));
+    let ledger = ended.ledger();
+    assert!(ledger.contains("= 0 live +") && ledger.contains("+ 2 cancelled;"), "{ledger}");
 }
 
 #[test]
@@ -275,9 +389,11 @@ struct Server {
     address: String,
     root: PathBuf,
     stderr: Receiver<String>,
+    /// What it has written to standard error until now.
+    said: Vec<String>,
 }
 
-/// What is left of a server after Ctrl-C.
+/// What is left of a server.
 struct Ended {
     status: ExitStatus,
     /// All that it wrote to standard error.
@@ -298,7 +414,7 @@ impl Server {
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         // Made first, so that it is killed when the line does not come.
-        let mut server = Server { child, address: String::new(), root, stderr };
+        let mut server = Server { child, address: String::new(), root, stderr, said: Vec::new() };
         let line = stdout.recv_timeout(LIMIT).expect("the server says where it listens");
         server.address = line.strip_prefix("listening on http://").expect(&line).to_owned();
         server
@@ -319,27 +435,49 @@ impl Server {
     fn ask(&self, what: &str) -> Page {
         let mut stream = self.connect();
         write!(stream, "{what} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
-        let mut page = Vec::new();
-        stream.read_to_end(&mut page).unwrap();
-        let end = page.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-        let body = page.split_off(end + 4);
-        Page { head: String::from_utf8(page).unwrap(), body }
+        Page::new(rest(stream))
     }
 
-    /// Ctrl-C.
-    fn end(mut self) -> Ended {
+    /// A connection that has asked for a path, and has not read anything.
+    fn asked(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        stream
+    }
+
+    /// Makes a file that is more than the sockets' buffers hold.
+    fn big_file(&self) -> Vec<u8> {
+        let big = (0..251).collect::<Vec<u8>>().repeat(160_000);
+        fs::write(self.root.join("big.bin"), &big).unwrap();
+        big
+    }
+
+    /// Ctrl-C. Returns when it has been heard.
+    fn press(&mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-        let mut lines = Vec::new();
-        loop {
-            match self.stderr.recv_timeout(LIMIT) {
-                Ok(line) => lines.push(line),
-                // Its standard error is closed, so it is gone or as good as.
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("{STILL_THERE}\n{lines:#?}"),
-            }
+        while self.next_line().expect("it says that it was interrupted") != "hearken: interrupted" {
         }
-        Ended { status: self.child.wait().unwrap(), lines }
+    }
+
+    /// The next line that it writes to standard error. None if that is closed, so
+    /// that it is gone or as good as.
+    fn next_line(&mut self) -> Option<&str> {
+        match self.stderr.recv_timeout(LIMIT) {
+            Ok(line) => self.said.push(line),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("{STILL_THERE}\n{:#?}", self.said),
+        }
+        self.said.last().map(String::as_str)
+    }
+
+    /// Waits for its end, after a Ctrl-C if there was none yet.
+    fn end(mut self) -> Ended {
+        if !self.said.iter().any(|line| line == "hearken: interrupted") {
+            self.press();
+        }
+        while self.next_line().is_some() {}
+        Ended { status: self.child.wait().unwrap(), lines: std::mem::take(&mut self.said) }
     }
 }
 
@@ -371,6 +509,12 @@ impl Ended {
 }
 
 impl Page {
+    fn new(mut page: Vec<u8>) -> Page {
+        let end = page.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let body = page.split_off(end + 4);
+        Page { head: String::from_utf8(page).unwrap(), body }
+    }
+
     fn status(&self) -> u16 {
         self.head.split(' ').nth(1).expect("a status").parse().unwrap()
     }
@@ -383,6 +527,13 @@ impl Page {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+}
+
+/// What a connection brings until it is closed.
+fn rest(mut stream: TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 /// Makes the directory anew, with a few files.
@@ -425,7 +576,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(example::binary("serve"));
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUST_BACKTRACE", "0")
@@ -433,36 +584,4 @@ fn command() -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
-}
-
-/// The example's binary, beside this test's own: `target/debug/deps/serve-…`, and
-/// there `target/debug/examples/serve`.
-///
-/// `cargo test` builds examples, `cargo test --test serve` does not, and would
-/// leave us with yesterday's. So cargo is asked to; it has nothing to do, mostly.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let this = std::env::current_exe().unwrap();
-        let profile = this.ancestors().nth(2).expect("target/debug");
-        build(profile);
-        profile.join("examples").join(format!("serve{EXE_SUFFIX}"))
-    })
-}
-
-fn build(profile: &Path) {
-    let name = |directory: &Path| directory.file_name().unwrap().to_owned();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--example", "serve"]);
-    if name(profile) != "debug" {
-        cargo.arg("--profile").arg(name(profile));
-    }
-    // `target/debug`, or `target/x86_64-unknown-linux-gnu/debug` after `--target`.
-    let mut target = profile.parent().unwrap();
-    if name(target).to_string_lossy().starts_with(&format!("{ARCH}-")) {
-        cargo.arg("--target").arg(name(target));
-        target = target.parent().unwrap();
-    }
-    let built = cargo.arg("--target-dir").arg(target).status();
-    assert!(built.is_ok_and(|status| status.success()), "cannot build the example");
 }

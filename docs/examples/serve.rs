@@ -19,8 +19,12 @@
 //! - `/slow` sleeps for an hour and runs into the limit for requests. The client
 //!   gets a 503, and nobody else hears of it: the outcome was an answer.
 //!
-//! Ctrl-C cancels every task, prints the ledger and exits with 130. Connections
-//! are cut, idle or not; waiting for answers to be finished is not shown here.
+//! Ctrl-C drains it. Nobody new is let in, connections that stand idle are closed,
+//! and what has been asked for is answered to its end, for [`DRAIN`] at most. A
+//! second Ctrl-C cuts off whoever is left, a third does not even wait for clean-up.
+//! Then it prints the ledger, and exits with 130. Nothing here counts: the first is
+//! for main alone, which tells the connections and waits for them ([`serve`]); the
+//! second, or the end of the grace, is for everybody.
 //!
 //! It is not for production. Files are read with `std::fs` inside the task, which
 //! is simple and holds up everybody else for as long as the disk takes: some
@@ -45,13 +49,14 @@ use std::io::{self, ErrorKind, IoSlice, Read};
 use std::iter;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use async_channel::{Receiver, Sender};
 use async_io::Async;
 use futures::channel::oneshot;
 use futures::stream;
@@ -68,6 +73,10 @@ use hyper::{Method, Request, Response, StatusCode};
 
 /// How long a request may take until its answer begins.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long what is under way may take when the server is to stop. Longer than
+/// [`REQUEST_LIMIT`]: only a client that is slow itself is cut off.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a connection may stand still. Longer than [`REQUEST_LIMIT`], so that
 /// it is never cut off while the server is the one to be waited for.
@@ -135,13 +144,13 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let site = Rc::new(Site::new(&options.directory)?);
     let listener = Async::<TcpListener>::bind((Ipv4Addr::LOCALHOST, options.port))
         .with_context(|| format!("cannot listen on port {}", options.port))?;
-    let executor = Executor::new();
+    let executor = Executor::builder().grace(Some(DRAIN)).build();
     // Where hearken knows nothing of Ctrl-C, it ends the process as it always did.
     #[cfg(all(unix, feature = "signal"))]
     let _ctrl_c = hearken::ctrl_c(&executor.interrupter())?;
     println!("listening on http://{}", listener.get_ref().local_addr()?);
 
-    let Err(ended) = executor.block_on(accept(listener, site));
+    let Err(ended) = executor.block_on(serve(listener, site));
     executor.shut_down();
     eprintln!("{}", executor.ledger());
 
@@ -154,16 +163,51 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 // ---- The tasks: main, one for each connection, one for each request -----------
 
-/// The main task: takes in connections, for ever.
+/// The main task: takes in connections until it is to stop, and sees them out.
 ///
 /// # Cancellation
 ///
-/// The port is closed. Connections go on: main's end is nobody else's.
-async fn accept(listener: Async<TcpListener>, site: Rc<Site>) -> anyhow::Result<Infallible> {
+/// The first request closes the port and tells the connections, which answer what
+/// they have been asked. It waits for them; a further request drops it.
+async fn serve(listener: Async<TcpListener>, site: Rc<Site>) -> anyhow::Result<Infallible> {
+    let (stop, stopping) = async_channel::bounded(1);
+    let (open, all_closed) = async_channel::bounded(1);
+    match hearken::scope(accept(listener, site, Guest { stopping, _open: open })).await {
+        Ok(failed) => failed,
+        // `accept` has been dropped, and has closed the port by that.
+        Err(interrupted) => {
+            drop(stop);
+            let _closed = all_closed.recv().await;
+            interrupted.rethrow().await
+        }
+    }
+}
+
+/// What a connection has from main. Nothing is ever sent through these channels;
+/// what matters is when they are closed.
+#[derive(Clone)]
+struct Guest {
+    /// Closed when the server is to stop.
+    stopping: Receiver<Infallible>,
+    /// Closed when nobody has it any more: so main knows that all have left. No
+    /// list is kept, so none grows, and no handle holds a failure back.
+    _open: Sender<Infallible>,
+}
+
+/// Takes in connections, for ever.
+///
+/// # Cancellation
+///
+/// The port is closed, and connections go on.
+async fn accept(
+    listener: Async<TcpListener>,
+    site: Rc<Site>,
+    guest: Guest,
+) -> anyhow::Result<Infallible> {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                hearken::spawn(connection(stream, site.clone()))
+                hearken::spawn(connection(stream, site.clone(), guest.clone()))
                     .named(format!("connection {peer}"))
                     .detach();
                 // `accept` does not suspend while more of them are waiting. A
@@ -181,12 +225,13 @@ async fn accept(listener: Async<TcpListener>, site: Rc<Site>) -> anyhow::Result<
     }
 }
 
-/// The task of one connection: hyper reads requests from it until it closes.
+/// The task of one connection: hyper reads requests from it until it closes, or
+/// until the server is to stop and the request that has begun is answered.
 ///
 /// # Cancellation
 ///
 /// The socket is closed, and the request that is being worked on is cancelled.
-async fn connection(stream: Async<TcpStream>, site: Rc<Site>) -> anyhow::Result<()> {
+async fn connection(stream: Async<TcpStream>, site: Rc<Site>, guest: Guest) -> anyhow::Result<()> {
     // A matter of speed. If it cannot be had, the connection is gone, and the
     // first read will say so.
     let _ = stream.get_ref().set_nodelay(true);
@@ -200,8 +245,20 @@ async fn connection(stream: Async<TcpStream>, site: Rc<Site>) -> anyhow::Result<
     // hyper's timers must be `Send`, and ours belong to this thread. Patience
     // does what this one is for.
     let http = http1::Builder::new().header_read_timeout(None).serve_connection(io, service);
+    let mut http = pin!(http);
+    let served = async {
+        let stopping = async {
+            let _closed = guest.stopping.recv().await;
+            None
+        };
+        if let Some(served) = future::or(async { Some(http.as_mut().await) }, stopping).await {
+            return served;
+        }
+        http.as_mut().graceful_shutdown(); // which ends it at once if it stands idle
+        http.await
+    };
 
-    match future::or(async { Some(http.await) }, stagnation(&progress)).await {
+    match future::or(async { Some(served.await) }, stagnation(&progress)).await {
         // Ours: a file could not be read to its end. The client learns it from a
         // body that is too short, everybody else from the report.
         Some(Err(error)) if error.is_user() => Err(error.into()),
