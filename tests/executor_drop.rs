@@ -3,19 +3,21 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use common::foreign::{Foreign, Op};
 use common::{
-    Gate, Shelf, Spilled, Transcript, World, assert_balances, assert_settled, failing, poll_once,
-    waiting,
+    Gate, OnDrop, Shelf, Spilled, Transcript, World, assert_balances, assert_settled, failing,
+    poll_once, waiting,
 };
 use hearken::{
-    Budget, Executor, ManualClock, Origin, OutcomeError, ReportKind, Task, TaskCancelled,
-    TaskError, TaskState, sleep,
+    Budget, Clock, Executor, Instant, ManualClock, Next, Origin, OutcomeError, ReportKind, Task,
+    TaskCancelled, TaskError, TaskState, sleep,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -211,6 +213,126 @@ fn an_executor_can_be_dropped_in_the_poll_the_drop_and_the_handler_of_another() 
     drop(still_there);
     outer.shut_down();
     assert_settled(&outer);
+}
+
+thread_local! {
+    /// An executor for [`drop_it`]: some of those who call that are `Send`.
+    static INNER: RefCell<Option<Executor>> = const { RefCell::new(None) };
+    /// Whether `on_wake` is to drop it.
+    static ON_WAKE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn drop_it() {
+    let inner = INNER.take();
+    drop(inner);
+}
+
+/// Drops it when it is dropped.
+fn drops_it() -> OnDrop<fn()> {
+    OnDrop(drop_it)
+}
+
+/// A clock that drops it when it is read, once it was told to.
+#[derive(Clone, Default)]
+struct Reaper(Rc<Cell<bool>>);
+
+impl Clock for Reaper {
+    fn now(&self) -> Instant {
+        if self.0.take() {
+            drop_it();
+        }
+        Instant::ZERO
+    }
+
+    fn until(&self, _: Instant) -> Option<Duration> {
+        None // it stands still
+    }
+}
+
+/// Has [`drop_it`] called by another executor, which calls it where that says.
+type CalledIn = (&'static str, fn(&Executor, &Reaper));
+
+const CALLED_IN: [CalledIn; 9] = [
+    ("the clock", |outer, reaper| {
+        reaper.0.set(true);
+        outer.now();
+    }),
+    ("on_wake", |outer, _| {
+        assert_eq!(outer.turn(Budget::Batch).next, Next::Empty);
+        ON_WAKE.set(true);
+        outer.interrupter().interrupt();
+    }),
+    ("what a spawner sends", |outer, _| {
+        let work = || async {
+            drop_it();
+            Ok(())
+        };
+        outer.spawner().spawn_with(work).unwrap();
+        outer.run_until_idle();
+    }),
+    ("the drop of what a spawner sent too late", |outer, _| {
+        let guard = drops_it();
+        let sent = move || {
+            let _guard = guard;
+            pending::<anyhow::Result<()>>()
+        };
+        outer.spawner().spawn_with(sent).unwrap();
+        outer.shut_down();
+    }),
+    ("the clone of a foreign waker", |outer, _| awaited_by(Op::Clone, outer)),
+    ("the wake of a foreign waker", |outer, _| awaited_by(Op::Wake, outer)),
+    ("the drop of a foreign waker", |outer, _| awaited_by(Op::Drop, outer)),
+    ("the drop of a handler", |outer, _| {
+        let guard = drops_it();
+        outer.set_handler(move |_| {
+            let _guard = &guard;
+            hearken::Verdict::Proceed
+        });
+        outer.set_handler(|_| hearken::Verdict::Proceed);
+    }),
+    ("the drop of a callback that is not called", |outer, _| {
+        let guard = drops_it();
+        let task = outer.spawn(pending::<anyhow::Result<()>>());
+        let id = task.on_done(move |_| drop(guard));
+        assert!(task.remove_on_done(id));
+        task.detach();
+    }),
+];
+
+/// Lets somebody else's runtime await a task.
+fn awaited_by(op: Op, outer: &Executor) {
+    let foreign = Foreign::that(op, drop_it);
+    let mut task = outer.spawn(async { Ok(()) });
+    let waker = foreign.waker();
+    assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    outer.run_until_idle();
+}
+
+// promise 6.8, 8.3
+#[test]
+fn an_executor_can_be_dropped_by_whatever_else_another_one_calls() {
+    for (place, call) in CALLED_IN {
+        let (inner, said) = (World::new(), Transcript::new());
+        inner.waiter(&said, "dropped").detach();
+        inner.executor.run_until_idle();
+        let (heard, reaper) = (inner.heard.clone(), Reaper::default());
+        INNER.set(Some(inner.executor));
+        let outer = Executor::builder()
+            .clock(reaper.clone())
+            .handler(|_| hearken::Verdict::Proceed)
+            .on_wake(|| {
+                if ON_WAKE.take() {
+                    drop_it();
+                }
+            })
+            .build();
+        call(&outer, &reaper);
+        assert_eq!(said.lines(), ["dropped"], "in {place}");
+        assert_eq!(heard.kinds(), [ReportKind::DroppedPending, ReportKind::Cancelled], "{place}");
+        outer.shut_down();
+        assert_settled(&outer);
+    }
 }
 
 // promise 6.8, 7.2

@@ -1,7 +1,7 @@
 //! Who wants a program to stop, and who wants to run one inside another.
 //!
 //! What a handler may make of an interrupt is in `handlers.rs`; that Ctrl-C is
-//! one, in `ctrl_c.rs`.
+//! one, in `signals.rs`.
 
 mod common;
 
@@ -216,6 +216,39 @@ fn an_interrupt_from_another_thread_wakes_an_executor_that_sleeps() {
     assert_balances(&executor);
 }
 
+// promise 6.1
+#[test]
+fn interrupts_from_many_threads_are_all_told_and_none_twice() {
+    const EACH: usize = 500;
+    let heard = Rc::new(std::cell::Cell::new(0));
+    let counted = heard.clone();
+    let executor = Executor::builder()
+        .handler(move |report| {
+            counted.set(counted.get() + usize::from(report.kind() == ReportKind::Interrupted));
+            Verdict::Ignore
+        })
+        .build();
+    let answer = executor.block_on(async {
+        let threads = [(); 4].map(|()| {
+            let interrupter = executor.interrupter();
+            std::thread::spawn(move || (0..EACH).for_each(|_| interrupter.interrupt()))
+        });
+        // Some come while it turns, some while it sleeps.
+        let all = async {
+            while heard.get() < threads.len() * EACH {
+                sleep(Duration::from_micros(50)).await;
+            }
+        };
+        assert!(hearken::timeout(20 * SECOND, all).await.is_ok(), "{} were told", heard.get());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        hearken::yield_now().await; // one more would be told by now
+        Ok(())
+    });
+    assert!(answer.is_ok(), "all were ignored: {answer:?}");
+    assert_eq!(heard.get(), 4 * EACH);
+    executor.shut_down();
+}
+
 // ---- In a host's loop ---------------------------------------------------------------------
 
 // promise 6.1, 6.2
@@ -297,6 +330,88 @@ fn an_interrupt_hurries_a_shutdown() {
     }
 }
 
+// promise 6.7, 6.3, 3.12, 10.8
+#[test]
+fn every_end_has_its_exit_code() {
+    type Main = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+    /// What the handler answers to an interrupt, a main, what it comes to, and the
+    /// exit code of that.
+    type End = (Verdict, fn(Interrupter) -> Main, &'static str, u8);
+    let ends: [End; 9] = [
+        (Verdict::Proceed, |_| Box::pin(async { Err(Spilled("tea").into()) }), "spilled tea", 1),
+        (Verdict::Proceed, |_| Box::pin(async { panic!("oh") }), "panicked: oh", 1),
+        (Verdict::Proceed, |_| Box::pin(pending()), "all tasks wait, and nothing can wake them", 1),
+        (
+            Verdict::Proceed,
+            |_| {
+                Box::pin(async {
+                    hearken::current().cancel();
+                    pending().await
+                })
+            },
+            "cancelled: requested",
+            1,
+        ),
+        (
+            Verdict::Proceed,
+            |_| {
+                Box::pin(async {
+                    hearken::request_shut_down("enough");
+                    pending().await
+                })
+            },
+            "shut down: enough",
+            1,
+        ),
+        // Interrupted: whatever main makes of it.
+        (Verdict::Proceed, |finger| Box::pin(interrupted(finger, pending())), "interrupted", 130),
+        (
+            Verdict::Proceed,
+            |finger| Box::pin(interrupted(finger, shield(async { Ok(()) }))),
+            "interrupted",
+            130,
+        ),
+        (
+            Verdict::Proceed,
+            |finger| Box::pin(interrupted(finger, shield(async { Err(Spilled("tea").into()) }))),
+            "interrupted",
+            130,
+        ),
+        // The handler makes a shutdown of it; it was an interrupt all the same.
+        (
+            Verdict::ShutDown,
+            |finger| Box::pin(interrupted(finger, pending())),
+            "shut down: interrupted",
+            130,
+        ),
+    ];
+    for (verdict, main, says, code) in ends {
+        let executor = Executor::builder()
+            .clock(hearken::ManualClock::auto())
+            .closed_world(true)
+            .handler(move |_| verdict)
+            .build();
+        let main = main(executor.interrupter());
+        let error = hushed(|| executor.block_on(main)).unwrap_err();
+        assert!(error.to_string().starts_with(says), "{error}, and not {says}");
+        assert_eq!(error.exit_code(), code, "{says}");
+        executor.shut_down();
+    }
+    let executor = Executor::new();
+    let error = executor.block_on(async { Ok(hearken::run(pending::<anyhow::Result<()>>())) });
+    assert_eq!(error.unwrap().unwrap_err().exit_code(), 1, "nested");
+}
+
+/// A main that is interrupted, and goes on with this a turn later.
+async fn interrupted(
+    finger: Interrupter,
+    goes_on: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    finger.interrupt();
+    shield(hearken::yield_now()).await;
+    goes_on.await
+}
+
 // ---- One inside another ------------------------------------------------------------------------
 
 // promise 6.6
@@ -310,9 +425,9 @@ fn block_on_inside_the_executors_own_turn_is_refused_wherever_it_is_called() {
             let executor = executor.upgrade().expect("it is there");
             let answer = executor.block_on(async { Ok(()) });
             let Err(RunError::Nested(nested)) = answer else { panic!("{answer:?}") };
-            assert_eq!(nested.outer().file(), file!());
             assert!(nested.to_string().starts_with("block_on was called inside"), "{nested}");
-            said.say(place);
+            assert!(nested.to_string().ends_with(&nested.outer().to_string()), "{nested}");
+            said.say(format!("{place}, from {}", nested.outer()));
         }
     };
     let (in_task, in_drop, in_callback) = (nests.clone(), nests.clone(), nests.clone());
@@ -321,9 +436,13 @@ fn block_on_inside_the_executors_own_turn_is_refused_wherever_it_is_called() {
         Ok(OnDrop(move || in_drop("drop")))
     });
     task.on_done(move |_| in_callback("callback"));
+    // All that a host's loop can name is the task that is running.
+    let spawned = task.location();
     drop(task);
     executor.run_until_idle();
-    assert_eq!(said.lines(), ["task", "callback", "drop"]);
+    let said = said.lines();
+    assert_eq!(said[0], format!("task, from {spawned}"));
+    assert!(said[1].starts_with("callback, ") && said[2].starts_with("drop, "), "{said:?}");
     let ledger = executor.ledger();
     assert_eq!((ledger.spawned, ledger.succeeded), (1, 1), "a refused main is no task");
     executor.shut_down();
@@ -333,13 +452,16 @@ fn block_on_inside_the_executors_own_turn_is_refused_wherever_it_is_called() {
 // promise 6.6
 #[test]
 fn run_inside_run_is_refused() {
+    let outer = line!() + 1;
     let answer = hearken::run(async {
-        let inner = hearken::run(async { Ok(()) });
-        let Err(RunError::Nested(nested)) = &inner else { panic!("{inner:?}") };
-        assert!(nested.to_string().starts_with("run was called inside"), "{nested}");
-        spawn(async {
-            let inner = hearken::run(async { Ok(()) });
-            assert!(matches!(inner, Err(RunError::Nested(_))));
+        let names_the_outer = move |inner: Result<(), RunError>| {
+            let Err(RunError::Nested(nested)) = inner else { panic!("{inner:?}") };
+            assert!(nested.to_string().starts_with("run was called inside"), "{nested}");
+            assert_eq!((nested.outer().file(), nested.outer().line()), (file!(), outer));
+        };
+        names_the_outer(hearken::run(async { Ok(()) }));
+        spawn(async move {
+            names_the_outer(hearken::run(async { Ok(()) }));
             Ok(())
         })
         .await?;

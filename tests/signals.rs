@@ -1,0 +1,318 @@
+//! Ctrl-C and SIGTERM as a process has them: whose they are, who hears them, and
+//! what they do when nobody listens any more.
+//!
+//! A disposition belongs to the whole process. So each scenario runs in a process
+//! of its own, which is this binary once more; and it sends the signals to itself,
+//! so that nothing has to be waited for.
+
+#![cfg(all(unix, feature = "signal"))]
+
+use std::cell::Cell;
+use std::env;
+use std::future::pending;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Output};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hearken::{
+    Executor, Listening, Report, ReportKind, RunError, Signal, Verdict, ctrl_c, listen_for,
+};
+use libc::{SIG_DFL, SIG_IGN, SIGINT, SIGTERM};
+
+/// The variable that says which scenario this process is.
+const SCENARIO: &str = "HEARKEN_SIGNALS";
+
+// ---- What a process does with signals ---------------------------------------------
+
+/// Sends it to this thread, which has handled it when this returns.
+#[allow(unsafe_code)]
+fn raise(signal: i32) {
+    // SAFETY: it has no preconditions.
+    assert_eq!(unsafe { libc::raise(signal) }, 0);
+}
+
+/// What the signal does: `SIG_DFL`, `SIG_IGN`, or somebody's handler.
+#[allow(unsafe_code)]
+fn disposition(signal: i32) -> libc::sighandler_t {
+    // SAFETY: all zeroes is a `sigaction`; null as the next one changes nothing.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        assert_eq!(libc::sigaction(signal, std::ptr::null(), &mut now), 0);
+        now.sa_sigaction
+    }
+}
+
+/// From now on the signal does this.
+#[allow(unsafe_code)]
+fn dispose(signal: i32, next: libc::sighandler_t) {
+    // SAFETY: `next` is `SIG_DFL`, `SIG_IGN` or `on_signal_of_the_host`, which
+    // does nothing but count.
+    assert_ne!(unsafe { libc::signal(signal, next) }, libc::SIG_ERR);
+}
+
+/// How often the host's own handler was called.
+static HOST_HEARD: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_signal_of_the_host(_: i32) {
+    HOST_HEARD.fetch_add(1, Ordering::SeqCst);
+}
+
+fn hosts() -> libc::sighandler_t {
+    on_signal_of_the_host as *const () as libc::sighandler_t
+}
+
+/// Allows so many descriptors to be open.
+#[allow(unsafe_code)]
+fn allow_descriptors(most: libc::rlim_t) {
+    // SAFETY: both calls get a valid structure.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = most.min(limit.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+}
+
+fn executor() -> Executor {
+    counting().0
+}
+
+/// An executor, and how many interrupts it has heard.
+fn counting() -> (Executor, Rc<Cell<usize>>) {
+    let heard = Rc::new(Cell::new(0));
+    let counted = heard.clone();
+    let handler = move |report: &Report| {
+        counted.set(counted.get() + usize::from(report.kind() == ReportKind::Interrupted));
+        Verdict::Proceed
+    };
+    (Executor::builder().handler(handler).build(), heard)
+}
+
+/// Waits for an interrupt, and for nothing else.
+fn is_interrupted(executor: &Executor) -> bool {
+    let answer = executor.block_on(pending::<anyhow::Result<()>>());
+    matches!(answer, Err(RunError::Interrupted { .. }))
+}
+
+fn listens(executor: &Executor) -> Listening {
+    let listening = ctrl_c(&executor.interrupter()).unwrap();
+    assert!(listening.is_listening());
+    listening
+}
+
+// ---- The scenarios ----------------------------------------------------------------
+
+/// What happens in a process of its own.
+const SCENARIOS: [(&str, fn()); 10] = [
+    ("a host's handler", || {
+        dispose(SIGINT, hosts());
+        let (executor, heard) = counting();
+        let listening = ctrl_c(&executor.interrupter()).unwrap();
+        assert!(!listening.is_listening());
+        raise(SIGINT);
+        let answer = hearken::run(async {
+            raise(SIGINT);
+            hearken::sleep(Duration::from_millis(1)).await;
+            Ok(7)
+        });
+        assert_eq!(answer.unwrap(), 7, "nobody told us");
+        drop(listening);
+        executor.run_until_idle();
+        assert_eq!((HOST_HEARD.load(Ordering::SeqCst), heard.get()), (2, 0));
+        assert_eq!(disposition(SIGINT), hosts());
+    }),
+    ("a handler that comes later", || {
+        let executor = executor();
+        let listening = listens(&executor);
+        dispose(SIGINT, hosts());
+        drop(listening);
+        assert_eq!(disposition(SIGINT), hosts(), "it is not ours to put back");
+        raise(SIGINT);
+        assert_eq!(HOST_HEARD.load(Ordering::SeqCst), 1);
+    }),
+    ("ignored", || {
+        dispose(SIGINT, SIG_IGN);
+        let executor = executor();
+        let signals = [Signal::CtrlC, Signal::Terminate];
+        let listening = listen_for(&signals, &executor.interrupter()).unwrap();
+        raise(SIGINT);
+        assert!(listening.is_listening(), "to the other");
+        raise(SIGTERM);
+        assert!(is_interrupted(&executor));
+        drop(listening);
+        assert_eq!((disposition(SIGINT), disposition(SIGTERM)), (SIG_IGN, SIG_DFL));
+    }),
+    ("two executors", || {
+        let ((one, heard), other) = (counting(), executor());
+        let (one_listens, other_listens) = (listens(&one), listens(&other));
+        raise(SIGINT);
+        assert!(is_interrupted(&one) && is_interrupted(&other));
+        drop(one_listens);
+        raise(SIGINT);
+        assert!(is_interrupted(&other));
+        drop(other_listens); // and the thread is at its end
+        one.run_until_idle();
+        assert_eq!(heard.get(), 1, "the first");
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+        // And all over again.
+        let again = listens(&one);
+        raise(SIGINT);
+        assert!(is_interrupted(&one));
+        drop(again);
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+    }),
+    ("sigterm", || {
+        let executor = executor();
+        let listening = listen_for(&[Signal::Terminate], &executor.interrupter()).unwrap();
+        assert!(listening.is_listening());
+        assert_eq!(disposition(SIGINT), SIG_DFL, "that was not asked for");
+        raise(SIGTERM);
+        assert!(is_interrupted(&executor));
+        drop(listening);
+        assert_eq!(disposition(SIGTERM), SIG_DFL);
+        raise(SIGTERM); // of which this dies
+    }),
+    ("panics", || {
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let executor = executor();
+            let _listening = listens(&executor);
+            panic!("oh");
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+        // Out of `run` no panic comes, wherever it began.
+        let answer = hearken::run::<()>(async { panic!("oh") });
+        assert!(matches!(answer, Err(RunError::Panicked(_))));
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+        let thread = std::thread::spawn(|| {
+            let executor = executor();
+            let _listening = listens(&executor);
+            panic!("oh");
+        });
+        assert!(thread.join().is_err());
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+    }),
+    ("after run", || {
+        assert_eq!(hearken::run(async { Ok(7) }).unwrap(), 7);
+        println!("@it has run");
+        raise(SIGINT); // of which this dies
+    }),
+    ("stuck", || {
+        let _never = hearken::run::<()>(async {
+            // All in one poll, so nothing is taken in.
+            raise(SIGINT);
+            raise(SIGINT);
+            println!("@two are not enough");
+            raise(SIGINT); // of which this dies
+            println!("@it should be dead");
+            Ok(())
+        });
+    }),
+    ("not stuck", || {
+        let executor = executor();
+        let _listening = listens(&executor);
+        for _ in 0..10 {
+            raise(SIGINT);
+            assert!(is_interrupted(&executor), "each one is taken in");
+        }
+    }),
+    ("no descriptor", || {
+        let executor = executor();
+        allow_descriptors(0);
+        assert!(ctrl_c(&executor.interrupter()).is_err());
+        assert_eq!(hearken::run(async { Ok(7) }).unwrap(), 7, "it runs all the same");
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+        allow_descriptors(64);
+        drop(listens(&executor));
+    }),
+];
+
+// promise 6.7, 8.2: what the tests below look at happens here
+#[test]
+#[ignore = "the tests below run it in processes of its own"]
+fn a_process_of_its_own() {
+    let Ok(name) = env::var(SCENARIO) else { return };
+    println!(); // the harness has begun a line
+    dispose(SIGINT, SIG_DFL); // it is ignored where a script started us by `&`
+    let (_, happens) = SCENARIOS.into_iter().find(|(other, _)| *other == name).unwrap();
+    happens();
+}
+
+/// Runs a scenario. No time limit: what hangs here hangs in `block_on`, and there
+/// the harness says which test it is.
+fn process(scenario: &str) -> Output {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "a_process_of_its_own", "--nocapture"]);
+    command.args(["--test-threads=1"]).env(SCENARIO, scenario).env("RUST_BACKTRACE", "0");
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn goes_well(scenario: &str) {
+    let output = process(scenario);
+    assert!(output.status.success(), "{scenario}: {output:#?}");
+}
+
+/// What it said before it died of the signal.
+#[track_caller]
+fn dies_of(signal: i32, scenario: &str) -> Vec<String> {
+    let output = process(scenario);
+    assert_eq!(output.status.signal(), Some(signal), "{scenario}: {output:#?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix('@')).map(str::to_owned).collect()
+}
+
+// ---- What is promised of them -----------------------------------------------------
+
+// promise 6.7, 8.2
+#[test]
+fn a_host_with_a_handler_of_its_own_keeps_it() {
+    goes_well("a host's handler");
+    goes_well("a handler that comes later");
+}
+
+// promise 6.7
+#[test]
+fn what_was_ignored_is_ignored() {
+    goes_well("ignored");
+}
+
+// promise 6.7, 6.1
+#[test]
+fn each_executor_that_listens_is_interrupted_until_it_does_not() {
+    goes_well("two executors");
+    goes_well("not stuck");
+}
+
+// promise 6.7
+#[test]
+fn sigterm_can_be_asked_for_and_is_given_back() {
+    dies_of(SIGTERM, "sigterm");
+}
+
+// promise 6.7
+#[test]
+fn a_panic_gives_it_back_too() {
+    goes_well("panics");
+}
+
+// promise 6.7
+#[test]
+fn after_run_ctrl_c_ends_the_process_as_it_always_did() {
+    assert_eq!(dies_of(SIGINT, "after run"), ["it has run"]);
+}
+
+// promise 6.7
+#[test]
+fn the_third_ctrl_c_ends_a_process_that_is_stuck_in_a_poll() {
+    assert_eq!(dies_of(SIGINT, "stuck"), ["two are not enough"]);
+}
+
+// promise 6.7, 8.2
+#[test]
+fn without_a_pipe_to_be_had_a_program_runs_and_ctrl_c_is_as_it_was() {
+    goes_well("no descriptor");
+}
