@@ -1,41 +1,22 @@
-//! hearken beside its peers: the same workloads, taking turns, in one process.
-//!
-//! `cargo run --release -p hearken-peers` prints a table of nanoseconds per
-//! operation and the ratio of hearken to the fastest peer;
-//! `docs/performance.md` says how to read it. It is not a profiler, and its
-//! absolute figures are not worth keeping: they drift with the machine and the
-//! day. The ratio is what may be compared, since everybody had the same minute.
-//!
-//! # Invariants
-//!
-//! - **Once.** Every workload is written once, over [`runtime::Runtime`]. What
-//!   differs between the executors is in `adapters/`, and only there.
-//! - **Turns.** In each round every executor runs once, and each round begins
-//!   with a different one, so that a slow minute hits all of them.
-//! - **Checked.** A workload asserts that its work was done. A fast run that
-//!   lost a task is no result.
-//!
-//! The modules stand in reading order.
+//! Runs what the command line asks for, and prints the table.
 
-mod runtime; // what a workload may ask of an executor
-mod workloads; // the workloads, and the list of them
-mod adapters; // the executors, and the list of them
-mod options; // the command line
-mod table; // medians, the table, JSON
+use hearken_peers::adapters::{PEERS, Peer};
+use hearken_peers::allocations::{self, Counting};
+use hearken_peers::options::Options;
+use hearken_peers::table::{Row, Table};
+use hearken_peers::workloads::{Unit, Workload};
 
-use adapters::{PEERS, Peer};
-use options::Options;
-use table::{Row, Table};
-use workloads::Workload;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let options = Options::from_command_line();
     let peers = peers_that_start(&options);
-    let rows = options.workloads().map(|workload| measure(workload, &peers, &options));
-    let table = Table { names: peers.iter().map(|peer| peer.name).collect(), rows: rows.collect() };
-    print!("\n{table}");
+    let rows = options.workloads().map(|workload| measure(workload, &peers, &options)).collect();
+    let table = Table { peers, rows };
+    print!("\n{}\n{}", table.times(), table.heaps());
     if let Some(file) = &options.json
-        && let Err(error) = std::fs::write(file, table.to_json())
+        && let Err(error) = std::fs::write(file, table.to_json(options.date.as_deref()))
     {
         eprintln!("writing {}: {error}", file.display());
         std::process::exit(1);
@@ -56,17 +37,24 @@ fn peers_that_start(options: &Options) -> Vec<&'static Peer> {
         .collect()
 }
 
-/// All rounds of one workload (Turns).
+/// All rounds of one workload (Turns), and one in which allocations are counted
+/// instead (Uncounted).
 fn measure(workload: Workload, peers: &[&Peer], options: &Options) -> Row {
     let scale = options.scale;
     let mut row = Row::new(workload, peers.len());
     eprintln!("{}: {}", workload.name(), workload.about());
-    for round in 0..options.rounds {
+    for round in 0..workload.rounds(options.rounds) {
         for turn in 0..peers.len() {
             let index = (round + turn) % peers.len();
             if let Some(sample) = (peers[index].run)(workload, scale) {
-                row.samples[index].push(sample);
+                row.samples[index].push(sample.value);
             }
+        }
+    }
+    if workload.unit() == Unit::Nanoseconds {
+        let _counting = allocations::count();
+        for (peer, heap) in peers.iter().zip(&mut row.heaps) {
+            *heap = (peer.run)(workload, scale).and_then(|sample| sample.heap);
         }
     }
     row

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::process::exit;
 
-use crate::adapters::PEERS;
+use crate::adapters::{PEERS, Peer, version};
 use crate::workloads::{Scale, Workload};
 
 const USAGE: &str = "\
-hearken beside its peers, in nanoseconds per operation
+hearken beside its peers: time and memory per operation
 
-usage: hearken-peers [--quick] [--rounds N] [--only WORKLOAD]... [--peer PEER]... [--json FILE]
+usage: hearken-peers [--quick] [--rounds N] [--only WORKLOAD]... [--peer PEER]...
+                     [--json FILE [--date DATE]]
        hearken-peers --list
 
   --quick    one round of very little, to see that everything works
@@ -17,6 +18,7 @@ usage: hearken-peers [--quick] [--rounds N] [--only WORKLOAD]... [--peer PEER]..
   --only     this workload; may be given again
   --peer     this executor; may be given again
   --json     writes all samples to FILE
+  --date     the day to note in FILE
   --list     names the workloads and the executors
 ";
 
@@ -25,6 +27,8 @@ pub struct Options {
     pub scale: Scale,
     pub rounds: usize,
     pub json: Option<PathBuf>,
+    /// Printable, and without quotes.
+    pub date: Option<String>,
     /// Names; empty means all.
     only: Vec<String>,
     /// Names; empty means all.
@@ -45,6 +49,7 @@ impl Options {
             scale: Scale { quick: false },
             rounds: 0,
             json: None,
+            date: None,
             only: Vec::new(),
             peer: Vec::new(),
         };
@@ -57,6 +62,7 @@ impl Options {
                 "--quick" => options.scale.quick = true,
                 "--rounds" => options.rounds = rounds(&value()?)?,
                 "--json" => options.json = Some(value()?.into()),
+                "--date" => options.date = Some(date(value()?)?),
                 "--only" => options.only.push(known(value()?, "workload", workloads())?),
                 "--peer" => options.peer.push(known(value()?, "executor", peers())?),
                 "--list" => list(),
@@ -91,6 +97,13 @@ fn rounds(value: &str) -> Result<usize, String> {
     }
 }
 
+fn date(value: String) -> Result<String, String> {
+    match value.chars().all(|letter| letter.is_ascii_graphic() && !"\"\\".contains(letter)) {
+        true => Ok(value),
+        false => Err(format!("--date takes something like 2026-01-31, not {value}")),
+    }
+}
+
 fn known(
     name: String,
     what: &str,
@@ -117,9 +130,14 @@ fn list() -> ! {
     }
     println!("executors");
     for peer in &PEERS {
-        println!("  {:<18} {}", peer.name, peer.package);
+        println!("  {:<18} {}", peer.name, versions(peer));
     }
     exit(0)
+}
+
+fn versions(peer: &Peer) -> String {
+    let packages = peer.packages.iter().map(|package| format!("{package} {}", version(package)));
+    packages.collect::<Vec<_>>().join(", ")
 }
 
 fn help() -> ! {

@@ -8,6 +8,7 @@
 //! inside a task, since that is how the fastest of them are called. Those whose
 //! `spawn` is a method keep themselves in a thread-local; see `adapters/`.
 
+use std::future::Ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -32,8 +33,24 @@ pub trait Runtime: Sized {
     /// Spawns a task that nobody will ask for, in the way its users would.
     fn spawn_detached(future: impl Future<Output = ()> + 'static);
 
+    /// Waits for a task that may panic: `None` if it did.
+    ///
+    /// No future at all where a panic is not kept to its task.
+    fn join_caught<T: 'static>(_: Self::Task<T>) -> Option<impl Future<Output = Option<T>>> {
+        None::<Ready<Option<T>>>
+    }
+
+    /// Has the task dropped before its end, in the way its users would, and
+    /// gives up its handle. `None` where that cannot be asked for.
+    fn cancel<T: 'static>(_: Self::Task<T>) -> Option<()> {
+        None
+    }
+
     /// Waits, by the timer that this executor's users have.
     fn sleep(delay: Duration) -> impl Future;
+
+    /// Waits for `future`, but no longer than `limit`, as its users would.
+    fn timeout<F: Future>(limit: Duration, future: F) -> impl Future<Output = Option<F::Output>>;
 
     /// A sleep that can be pushed back, where there is one.
     fn timer(_delay: Duration) -> Option<impl Timer> {

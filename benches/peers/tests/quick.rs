@@ -20,9 +20,18 @@ macro_rules! workloads {
 }
 
 workloads! {
-    spawn_join spawn_detach yield_many yield_one ping_pong foreign_wake
-    sleep_set_dropped sleep_reset sleeps_100k startup
+    spawn_join spawn_await spawn_detach fan_out yield_many yield_one ping_pong chain channel
+    foreign_wake storm cancel panic sleep_set_dropped sleep_beside_10k sleep_reset timeout_ready
+    timeout_yield sleeps_100k sleeps_1m lateness startup task_bytes sleep_bytes
 }
+
+/// What an executor has nothing for.
+const WITHOUT: &[(&str, &str)] = &[
+    ("monoio", "cancel"),
+    ("monoio", "panic"),
+    ("compio", "sleep_reset"),
+    ("floor", "sleep_reset"),
+];
 
 #[test]
 fn every_workload_is_tested() {
@@ -44,15 +53,33 @@ fn an_unknown_name_is_refused() {
 }
 
 fn runs_on_everyone(workload: &str) {
-    let ran = hearken_peers(&["--quick", "--only", workload]);
+    let file =
+        std::env::temp_dir().join(format!("hearken-peers-{}-{workload}", std::process::id()));
+    let path = file.to_str().expect("a plain path");
+    let ran = hearken_peers(&["--quick", "--only", workload, "--json", path, "--date", "today"]);
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{workload} failed: {said}");
 
     let table = stdout(&ran);
-    let row = table.lines().find(|line| line.starts_with(workload));
-    let row = row.unwrap_or_else(|| panic!("no row in {table}"));
-    let hearken = row.split_whitespace().nth(1).map(str::parse::<f64>);
-    assert!(matches!(hearken, Some(Ok(_))), "hearken has no time in {row}");
+    let cells = |name: &str| -> Vec<String> {
+        let line = table.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {table}"));
+        line.trim_start_matches("per operation").split_whitespace().map(String::from).collect()
+    };
+    // The heading has no name for the first column; "to fastest" and "to floor"
+    // come after the executors.
+    let (names, row) = (cells("per operation"), cells(workload));
+    for (name, figure) in names[1..].iter().zip(&row[2..]).take_while(|(name, _)| *name != "to") {
+        match WITHOUT.contains(&(name, workload)) {
+            true => assert_eq!(figure, "-", "{name} can now do {workload}"),
+            false => assert!(figure.parse::<f64>().is_ok(), "{name}: {figure} in {table}"),
+        }
+    }
+
+    let json = std::fs::read_to_string(&file).expect("it was written");
+    std::fs::remove_file(&file).expect("it was written");
+    assert!(json.contains("\"date\": \"today\""), "{json}");
+    assert!(json.contains(&format!("\"workload\": \"{workload}\"")), "{json}");
 }
 
 fn hearken_peers(arguments: &[&str]) -> Output {

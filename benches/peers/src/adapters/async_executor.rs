@@ -4,11 +4,13 @@
 //! thread-local; that adds a nanosecond or two per spawn.
 
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use async_executor::{LocalExecutor, Task};
+use futures_lite::FutureExt;
 
 use crate::runtime::{Runtime, Timer};
 
@@ -40,12 +42,30 @@ impl Runtime for Local {
         task.await
     }
 
+    fn join_caught<T: 'static>(task: Task<T>) -> Option<impl Future<Output = Option<T>>> {
+        // It goes on unwinding in whoever awaits.
+        Some(async { AssertUnwindSafe(task).catch_unwind().await.ok() })
+    }
+
+    fn cancel<T: 'static>(task: Task<T>) -> Option<()> {
+        drop(task);
+        Some(())
+    }
+
     fn spawn_detached(future: impl Future<Output = ()> + 'static) {
         Self::spawn(future).detach();
     }
 
     fn sleep(delay: Duration) -> impl Future {
         async_io::Timer::after(delay)
+    }
+
+    async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+        let elapsed = async {
+            async_io::Timer::after(limit).await;
+            None
+        };
+        async { Some(future.await) }.or(elapsed).await
     }
 
     fn timer(delay: Duration) -> Option<impl Timer> {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use compio_runtime::time::sleep;
+use compio_runtime::time::{sleep, timeout};
 use compio_runtime::{JoinHandle, spawn};
 
 use crate::runtime::Runtime;
@@ -32,11 +32,24 @@ impl Runtime for Compio {
         task.await.expect("no task fails")
     }
 
+    fn join_caught<T: 'static>(task: JoinHandle<T>) -> Option<impl Future<Output = Option<T>>> {
+        Some(async { task.await.ok() })
+    }
+
+    fn cancel<T: 'static>(task: JoinHandle<T>) -> Option<()> {
+        drop(task);
+        Some(())
+    }
+
     fn spawn_detached(future: impl Future<Output = ()> + 'static) {
         spawn(future).detach();
     }
 
     fn sleep(delay: Duration) -> impl Future {
         sleep(delay)
+    }
+
+    async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+        timeout(limit, future).await.ok()
     }
 }

@@ -32,12 +32,25 @@ impl Runtime for Hearken {
         ended.unwrap_or_else(|_| panic!("no task fails"))
     }
 
+    fn join_caught<T: 'static>(task: Task<T>) -> Option<impl Future<Output = Option<T>>> {
+        Some(async { task.await.ok() })
+    }
+
+    fn cancel<T: 'static>(task: Task<T>) -> Option<()> {
+        task.cancel();
+        Some(())
+    }
+
     fn spawn_detached(future: impl Future<Output = ()> + 'static) {
         hearken::spawn_infallible(future).detach();
     }
 
     fn sleep(delay: Duration) -> impl Future {
         hearken::sleep(delay)
+    }
+
+    async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+        hearken::timeout(limit, future).await.ok()
     }
 
     fn timer(delay: Duration) -> Option<impl Timer> {

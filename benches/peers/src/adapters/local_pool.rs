@@ -5,12 +5,13 @@
 //! handle that one can await does.
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_executor::{LocalPool, LocalSpawner};
 use futures_timer::Delay;
-use futures_util::future::RemoteHandle;
+use futures_util::future::{Either, FutureExt, RemoteHandle, select};
 use futures_util::task::LocalSpawnExt;
 
 use crate::runtime::{Runtime, Timer};
@@ -43,12 +44,29 @@ impl Runtime for Pool {
         task.await
     }
 
+    fn join_caught<T: 'static>(task: RemoteHandle<T>) -> Option<impl Future<Output = Option<T>>> {
+        // It goes on unwinding in whoever awaits.
+        Some(async { AssertUnwindSafe(task).catch_unwind().await.ok() })
+    }
+
+    fn cancel<T: 'static>(task: RemoteHandle<T>) -> Option<()> {
+        drop(task);
+        Some(())
+    }
+
     fn spawn_detached(future: impl Future<Output = ()> + 'static) {
         with_spawner(|spawner| spawner.spawn_local(future)).expect("it runs");
     }
 
     fn sleep(delay: Duration) -> impl Future {
         Delay::new(delay)
+    }
+
+    async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+        match select(pin!(future), Delay::new(limit)).await {
+            Either::Left((value, _)) => Some(value),
+            Either::Right(_) => None,
+        }
     }
 
     fn timer(delay: Duration) -> Option<impl Timer> {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use monoio::task::JoinHandle;
-use monoio::time::{Instant, Sleep, TimeDriver, sleep};
+use monoio::time::{Instant, Sleep, TimeDriver, sleep, timeout};
 use monoio::{FusionDriver, FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder, spawn};
 
 use crate::runtime::{Runtime, Timer};
@@ -41,6 +41,10 @@ impl Runtime for Monoio {
 
     fn sleep(delay: Duration) -> impl Future {
         sleep(delay)
+    }
+
+    async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+        timeout(limit, future).await.ok()
     }
 
     fn timer(delay: Duration) -> Option<impl Timer> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::runtime::{self, Timer};
 
@@ -36,12 +36,25 @@ macro_rules! inside_a_task {
             task.await.expect("no task fails")
         }
 
+        fn join_caught<T: 'static>(task: JoinHandle<T>) -> Option<impl Future<Output = Option<T>>> {
+            Some(async { task.await.ok() })
+        }
+
+        fn cancel<T: 'static>(task: JoinHandle<T>) -> Option<()> {
+            task.abort();
+            Some(())
+        }
+
         fn spawn_detached(future: impl Future<Output = ()> + 'static) {
             drop(spawn_local(future));
         }
 
         fn sleep(delay: Duration) -> impl Future {
             sleep(delay)
+        }
+
+        async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+            timeout(limit, future).await.ok()
         }
 
         fn timer(delay: Duration) -> Option<impl Timer> {

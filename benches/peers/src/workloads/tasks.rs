@@ -5,17 +5,22 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use super::{Scale, Stopwatch};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::{Sample, Scale, Stopwatch, started};
 use crate::runtime::{Runtime, yield_now};
 
 /// Spawned at a time: more than any allocator's cache, less than the processor's.
 const SPAWNED: usize = 4096;
 
+/// Awaited by one task, all at once.
+const FANNED_OUT: usize = 10_000;
+
 /// Tasks that yield in turn.
 const YIELDING: usize = 1000;
 
 /// Spawns [`SPAWNED`] tasks, then awaits each for its value.
-pub fn spawn_join<R: Runtime>(scale: Scale) -> f64 {
+pub fn spawn_join<R: Runtime>(scale: Scale) -> Sample {
     async fn pass<R: Runtime>(tasks: &mut Vec<R::Task<usize>>) {
         tasks.extend((0..SPAWNED).map(|number| R::spawn(async move { black_box(number) })));
         let mut sum = 0;
@@ -37,11 +42,29 @@ pub fn spawn_join<R: Runtime>(scale: Scale) -> f64 {
     })
 }
 
+/// Spawns one task and awaits it, and again. Nobody else is ready.
+pub fn spawn_await<R: Runtime>(scale: Scale) -> Sample {
+    async fn pass<R: Runtime>(tasks: usize) {
+        let mut sum = 0;
+        for number in 0..tasks {
+            sum += R::join(R::spawn(async move { black_box(number) })).await;
+        }
+        assert_eq!(sum, (0..tasks).sum());
+    }
+
+    let tasks = scale.of(100_000);
+    started::<R>().block_on(async move {
+        pass::<R>(100).await;
+        let watch = Stopwatch::start();
+        pass::<R>(tasks).await;
+        watch.per(tasks)
+    })
+}
+
 /// Spawns [`SPAWNED`] tasks without handles; the last one to run says so.
-pub fn spawn_detach<R: Runtime>(scale: Scale) -> f64 {
+pub fn spawn_detach<R: Runtime>(scale: Scale) -> Sample {
     async fn pass<R: Runtime>() {
-        let latch = Rc::new(Latch::default());
-        latch.left.set(SPAWNED);
+        let latch = Latch::new(SPAWNED);
         for _ in 0..SPAWNED {
             let latch = Rc::clone(&latch);
             R::spawn_detached(async move { latch.count_down() });
@@ -61,8 +84,31 @@ pub fn spawn_detach<R: Runtime>(scale: Scale) -> f64 {
     })
 }
 
+/// Spawns [`FANNED_OUT`] tasks, and awaits them in whatever order they end.
+pub fn fan_out<R: Runtime>(scale: Scale) -> Sample {
+    async fn pass<R: Runtime>() {
+        let tasks = (0..FANNED_OUT).map(|number| R::spawn(async move { black_box(number) }));
+        let mut joins: FuturesUnordered<_> = tasks.map(R::join).collect();
+        let mut sum = 0;
+        while let Some(number) = joins.next().await {
+            sum += number;
+        }
+        assert_eq!(sum, (0..FANNED_OUT).sum());
+    }
+
+    let passes = scale.of(20);
+    started::<R>().block_on(async move {
+        pass::<R>().await;
+        let watch = Stopwatch::start();
+        for _ in 0..passes {
+            pass::<R>().await;
+        }
+        watch.per(passes * FANNED_OUT)
+    })
+}
+
 /// [`YIELDING`] tasks yield in turn. Their spawning is a small part of it.
-pub fn yield_many<R: Runtime>(scale: Scale) -> f64 {
+pub fn yield_many<R: Runtime>(scale: Scale) -> Sample {
     let yields = scale.of(400);
     started::<R>().block_on(async move {
         yielding::<R>(YIELDING, 2).await;
@@ -73,7 +119,7 @@ pub fn yield_many<R: Runtime>(scale: Scale) -> f64 {
 }
 
 /// One task yields, and nobody else is ready.
-pub fn yield_one<R: Runtime>(scale: Scale) -> f64 {
+pub fn yield_one<R: Runtime>(scale: Scale) -> Sample {
     let yields = scale.of(200_000);
     started::<R>().block_on(async move {
         yielding::<R>(1, 100).await;
@@ -84,7 +130,7 @@ pub fn yield_one<R: Runtime>(scale: Scale) -> f64 {
 }
 
 /// Makes an executor, runs a future that is ready, drops the executor.
-pub fn startup<R: Runtime>(scale: Scale) -> f64 {
+pub fn startup<R: Runtime>(scale: Scale) -> Sample {
     let start = || {
         let answer = started::<R>().block_on(std::future::ready(black_box(42)));
         assert_eq!(answer, 42);
@@ -96,11 +142,6 @@ pub fn startup<R: Runtime>(scale: Scale) -> f64 {
         start();
     }
     watch.per(starts)
-}
-
-/// One that `main` has already seen starting.
-pub fn started<R: Runtime>() -> R {
-    R::start().expect("it started before")
 }
 
 /// `tasks` tasks that yield `yields` times each.
@@ -124,14 +165,17 @@ async fn yielding<R: Runtime>(tasks: usize, yields: usize) {
 }
 
 /// Wakes one waiter when a count has come down to zero.
-#[derive(Default)]
-struct Latch {
+pub struct Latch {
     left: Cell<usize>,
     waiter: Cell<Option<Waker>>,
 }
 
 impl Latch {
-    fn count_down(&self) {
+    pub fn new(count: usize) -> Rc<Self> {
+        Rc::new(Self { left: Cell::new(count), waiter: Cell::new(None) })
+    }
+
+    pub fn count_down(&self) {
         self.left.set(self.left.get() - 1);
         if self.left.get() == 0
             && let Some(waiter) = self.waiter.take()
@@ -140,7 +184,7 @@ impl Latch {
         }
     }
 
-    async fn wait(&self) {
+    pub async fn wait(&self) {
         std::future::poll_fn(|cx| {
             if self.left.get() == 0 {
                 return Poll::Ready(());

@@ -1,153 +1,113 @@
-//! One task wakes another; a thread wakes a task.
+//! One task wakes another.
 //!
-//! By hand-written cells and no channel, so that what is measured is the
-//! executor. They do what a channel does: clone the waker in order to wait,
-//! take it out in order to wake.
+//! But for one of them by hand-written cells and no channel, so that what is
+//! measured is the executor. They do what a channel does: clone the waker in
+//! order to wait, take it out in order to wake.
 
 use std::cell::Cell;
-use std::hint::spin_loop;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use super::tasks::started;
-use super::{Scale, Stopwatch};
+use super::{Sample, Scale, Stopwatch, started};
 use crate::runtime::Runtime;
+
+/// Tasks in the ring of [`chain`].
+const LINKS: usize = 1000;
 
 /// Two tasks hit a ball to and fro. One operation is a round trip: two wakes,
 /// two polls.
-pub fn ping_pong<R: Runtime>(scale: Scale) -> f64 {
-    async fn rally<R: Runtime>(trips: usize) {
-        let ball = Rc::new(Ball::default());
-        let pong = R::spawn(player(Rc::clone(&ball), 1, trips));
-        let ping = R::spawn(player(Rc::clone(&ball), 0, trips));
-        R::join::<()>(ping).await;
-        R::join::<()>(pong).await;
-        assert_eq!(ball.hits.get(), 2 * trips);
-    }
-
+pub fn ping_pong<R: Runtime>(scale: Scale) -> Sample {
     let trips = scale.of(100_000);
     started::<R>().block_on(async move {
-        rally::<R>(100).await;
+        rounds::<R>(2, 100).await;
         let watch = Stopwatch::start();
-        rally::<R>(trips).await;
+        rounds::<R>(2, trips).await;
         watch.per(trips)
     })
 }
 
-/// Whose turn it is (by the parity of `hits`), and who waits for it.
-#[derive(Default)]
-struct Ball {
-    hits: Cell<usize>,
-    waiting: [Cell<Option<Waker>>; 2],
+/// A ball goes round among [`LINKS`] tasks. One operation is a hop: one wake,
+/// one poll, of a task that the processor has not seen for a while.
+pub fn chain<R: Runtime>(scale: Scale) -> Sample {
+    let trips = scale.of(200);
+    started::<R>().block_on(async move {
+        rounds::<R>(LINKS, 2).await;
+        let watch = Stopwatch::start();
+        rounds::<R>(LINKS, trips).await;
+        watch.per(LINKS * trips)
+    })
 }
 
-async fn player(ball: Rc<Ball>, side: usize, hits: usize) {
+/// One task sends numbers to another through a channel with room for one.
+pub fn channel<R: Runtime>(scale: Scale) -> Sample {
+    async fn pass<R: Runtime>(messages: usize) {
+        let (sender, receiver) = async_channel::bounded(1);
+        let sending = R::spawn(async move {
+            for message in 0..messages {
+                sender.send(message).await.expect("the receiver is there");
+            }
+        });
+        let receiving = R::spawn(async move {
+            let mut sum = 0;
+            while let Ok(message) = receiver.recv().await {
+                sum += message;
+            }
+            sum
+        });
+        R::join::<()>(sending).await;
+        assert_eq!(R::join::<usize>(receiving).await, (0..messages).sum());
+    }
+
+    let messages = scale.of(100_000);
+    started::<R>().block_on(async move {
+        pass::<R>(100).await;
+        let watch = Stopwatch::start();
+        pass::<R>(messages).await;
+        watch.per(messages)
+    })
+}
+
+/// `players` tasks, and a ball that goes round among them `trips` times.
+async fn rounds<R: Runtime>(players: usize, trips: usize) {
+    let ball = Rc::new(Ball::among(players));
+    // The last one first, so that all but the first wait when they are hit.
+    let playing = (0..players).rev().map(|place| R::spawn(player(Rc::clone(&ball), place, trips)));
+    for player in playing.collect::<Vec<_>>() {
+        R::join::<()>(player).await;
+    }
+    assert_eq!(ball.hits.get(), players * trips);
+}
+
+/// Whose turn it is, and who waits for it.
+struct Ball {
+    hits: Cell<usize>,
+    /// The place of the next to hit.
+    at: Cell<usize>,
+    waiting: Vec<Cell<Option<Waker>>>,
+}
+
+impl Ball {
+    fn among(players: usize) -> Self {
+        let waiting = (0..players).map(|_| Cell::new(None)).collect();
+        Self { hits: Cell::new(0), at: Cell::new(0), waiting }
+    }
+}
+
+async fn player(ball: Rc<Ball>, place: usize, hits: usize) {
+    let next = (place + 1) % ball.waiting.len();
     for _ in 0..hits {
         std::future::poll_fn(|cx| {
-            if ball.hits.get() % 2 == side {
+            if ball.at.get() == place {
                 return Poll::Ready(());
             }
-            ball.waiting[side].set(Some(cx.waker().clone()));
+            ball.waiting[place].set(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await;
         ball.hits.set(ball.hits.get() + 1);
-        if let Some(other) = ball.waiting[1 - side].take() {
+        ball.at.set(next);
+        if let Some(other) = ball.waiting[next].take() {
             other.wake();
         }
-    }
-}
-
-/// A task asks a spinning thread, and waits until that has answered and woken it.
-///
-/// The thread answers sooner than an executor can fall asleep. So this is the
-/// way of a wake through the inbox, with or without a system call, but not the
-/// time it takes an operating system to start a sleeping thread.
-pub fn foreign_wake<R: Runtime>(scale: Scale) -> f64 {
-    let trips = scale.of(20_000);
-    let desk = Arc::new(Desk::default());
-    let clerk = std::thread::spawn({
-        let desk = Arc::clone(&desk);
-        move || desk.answer_until_closed()
-    });
-    let nanos = started::<R>().block_on(async move {
-        R::join(R::spawn(async move {
-            for trip in 1..=100 {
-                desk.ask(trip).await;
-            }
-            let watch = Stopwatch::start();
-            for trip in 101..=100 + trips {
-                desk.ask(trip).await;
-            }
-            let nanos = watch.per(trips);
-            desk.asked.store(CLOSED, Ordering::Release);
-            nanos
-        }))
-        .await
-    });
-    let answered = clerk.join().expect("the clerk does not panic");
-    assert_eq!(answered, 100 + trips);
-    nanos
-}
-
-/// The question that ends the thread.
-const CLOSED: usize = usize::MAX;
-
-/// Where the task asks and the thread answers. Questions are numbers from 1.
-#[derive(Default)]
-struct Desk {
-    asked: AtomicUsize,
-    answered: AtomicUsize,
-    waiting: Mutex<Option<Waker>>,
-}
-
-impl Desk {
-    async fn ask(&self, question: usize) {
-        let mut asked = false;
-        std::future::poll_fn(|cx| {
-            if self.answered.load(Ordering::Acquire) == question {
-                return Poll::Ready(());
-            }
-            // Before the question, or the answer would find nobody to wake.
-            *self.waiting() = Some(cx.waker().clone());
-            if !asked {
-                asked = true;
-                self.asked.store(question, Ordering::Release);
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Returns how many questions there were.
-    fn answer_until_closed(&self) -> usize {
-        let mut count = 0;
-        let mut last = 0;
-        let mut spins = 0;
-        loop {
-            match self.asked.load(Ordering::Acquire) {
-                CLOSED => return count,
-                asked if asked == last => {
-                    spins += 1;
-                    // On a machine with one core the task could not ask.
-                    match spins % 10_000 {
-                        0 => std::thread::yield_now(),
-                        _ => spin_loop(),
-                    }
-                }
-                asked => {
-                    (last, spins, count) = (asked, 0, count + 1);
-                    let waiter = self.waiting().take();
-                    self.answered.store(asked, Ordering::Release);
-                    waiter.expect("nobody asks without waiting").wake();
-                }
-            }
-        }
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
-        self.waiting.lock().expect("no one panics with it")
     }
 }
