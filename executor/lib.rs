@@ -115,4 +115,6 @@ mod pages {
     struct Cancellation;
     #[doc = include_str!("../docs/shutdown.md")]
     struct Shutdown;
+    #[doc = include_str!("../docs/more-cores.md")]
+    struct MoreCores;
 }
