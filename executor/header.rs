@@ -26,8 +26,9 @@ pub(crate) struct Header {
     pub(crate) id: TaskId,
     pub(crate) location: &'static Location<'static>,
     pub(crate) parent: Option<TaskId>,
-    /// Who awaits the task, if it is a task: see [`Awaiter`].
-    awaiter: Cell<Option<Name>>,
+    /// Who awaits the task, if it is a task: the bits of its name, or zero. See
+    /// [`Awaiter`].
+    awaiter: Cell<u64>,
     /// What few tasks have, made when first needed.
     rare: Cell<Option<Box<Rare>>>,
     /// The task that it awaits, when that is all.
@@ -188,7 +189,7 @@ impl Header {
             id,
             location,
             parent,
-            awaiter: Cell::new(None),
+            awaiter: Cell::new(0),
             rare: Cell::new(None),
             awaits: Cell::new(Awaits::Nothing),
             nodes: Cell::new(Nodes::EMPTY),
@@ -227,7 +228,7 @@ impl Header {
             self.if_rare(|rare| rare.callbacks.awaiter_after = rare.callbacks_ever);
         }
         match awaiter {
-            Awaiter::Task(name) => self.awaiter.set(Some(name)),
+            Awaiter::Task(name) => self.awaiter.set(name.to_bits()),
             other => self.rare(|rare| rare.awaiter = Some(other)),
         }
         replaced
@@ -236,7 +237,7 @@ impl Header {
     /// Whether this task is to be woken when this one ends.
     #[inline]
     pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
-        self.awaiter.get() == Some(name)
+        self.awaiter.get() == name.to_bits()
     }
 
     /// Whether waking `waker` would wake the present awaiter, which is not
@@ -252,7 +253,7 @@ impl Header {
 
     /// The task that the end of this one wakes, if it is one.
     pub(crate) fn awaiting_task(&self, name_of: impl Fn(&Waker) -> Option<Name>) -> Option<Name> {
-        self.awaiter.get().or_else(|| {
+        self.awaiter().or_else(|| {
             let awaiter = self.if_rare(|rare| match &rare.awaiter {
                 Some(Awaiter::Waker(waker)) => name_of(waker),
                 Some(Awaiter::Watch(watch, _)) => {
@@ -269,7 +270,9 @@ impl Header {
 
     /// Nobody awaits it any more.
     pub(crate) fn take_awaiter(&self) -> Option<Awaiter> {
-        match self.awaiter.take() {
+        let name = self.awaiter();
+        self.awaiter.set(0);
+        match name {
             Some(name) => Some(Awaiter::Task(name)),
             None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
         }
@@ -278,7 +281,7 @@ impl Header {
     /// Who is to be woken now. A task stays noted until it comes.
     #[inline]
     pub(crate) fn awaiter_to_wake(&self) -> Option<Awaiter> {
-        match self.awaiter.get() {
+        match self.awaiter() {
             Some(name) => Some(Awaiter::Task(name)),
             None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
         }
@@ -287,14 +290,17 @@ impl Header {
     /// The task that awaits it, or did when it ended.
     #[inline]
     pub(crate) fn awaiter(&self) -> Option<Name> {
-        self.awaiter.get()
+        match self.awaiter.get() {
+            0 => None,
+            bits => Some(Name::from_bits(bits)),
+        }
     }
 
     /// Whether there is anything to be taken back when nobody awaits it any more.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
         let rarely = |rare: &mut Rare| rare.awaiter.is_some() || rare.awaited_at.is_some();
-        self.awaiter.get().is_some() || self.if_rare(rarely) == Some(true)
+        self.awaiter.get() != 0 || self.if_rare(rarely) == Some(true)
     }
 
     /// Takes the mark of its await in the tree.
@@ -311,7 +317,7 @@ impl Header {
     /// it has that few tasks have.
     #[inline]
     pub(crate) fn has_nobody_waiting(&self) -> bool {
-        self.awaiter.get().is_none() && self.if_rare(|_| ()).is_none()
+        self.awaiter.get() == 0 && self.if_rare(|_| ()).is_none()
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {
@@ -328,7 +334,12 @@ impl Header {
 
     // The transitions, applied: decide with the table, keep the next state.
 
+    #[inline]
     pub(crate) fn taken(&self) -> Step {
+        if self.life.get() == Life::Waiting {
+            self.life.set(Life::Polling); // as the table says, and nearly always
+            return Step::Poll;
+        }
         let (life, step) = self.life.get().taken();
         self.life.set(life);
         step

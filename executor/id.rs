@@ -12,8 +12,9 @@
 //!
 //! # Invariants
 //!
-//! - **Nonzero.** Serials start at one, and so do the executors' numbers. So no
-//!   id is zero, nor any name, and an `Option` of one is as small as it is.
+//! - **Nonzero.** Serials start at one, so no id is zero, and `Option<TaskId>`
+//!   is as small as `TaskId`. The executors' numbers start at one, too, so no
+//!   name is zero.
 //! - **Stale is harmless.** A name holds only 24 bits of the serial. After 16
 //!   million tasks in one slot a forgotten waker may name the present tenant,
 //!   who is then polled once for nothing. Nobody is ever *not* polled.
@@ -112,31 +113,27 @@ impl Ticket {
 
 /// A task among all executors of the process: what a waker carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Name(NonZeroU64);
+pub(crate) struct Name(u64);
 
 impl Name {
     pub(crate) fn new(executor: u16, ticket: Ticket) -> Name {
-        let bits = (u64::from(executor) << NAMED_BITS) | ticket.to_bits();
-        Name(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+        Name((u64::from(executor) << NAMED_BITS) | ticket.to_bits())
     }
 
     pub(crate) fn executor(self) -> u16 {
-        (self.0.get() >> NAMED_BITS) as u16
+        (self.0 >> NAMED_BITS) as u16
     }
 
     pub(crate) fn ticket(self) -> Ticket {
-        Ticket::from_bits(self.0.get())
+        Ticket::from_bits(self.0)
     }
 
-    // Where a pointer is too small for it, an `Arc` carries the name.
-    #[cfg_attr(any(hearken_arc_waker, not(target_pointer_width = "64")), allow(dead_code))]
     pub(crate) fn to_bits(self) -> u64 {
-        self.0.get()
+        self.0
     }
 
-    #[cfg_attr(any(hearken_arc_waker, not(target_pointer_width = "64")), allow(dead_code))]
     pub(crate) fn from_bits(bits: u64) -> Name {
-        Name(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+        Name(bits)
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) enum Wish {
 }
 
 impl Life {
+    #[inline]
     pub(crate) fn taken(self) -> (Life, Step) {
         match self {
             Life::Waiting => (Life::Polling, Step::Poll),

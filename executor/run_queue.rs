@@ -41,7 +41,7 @@ pub(crate) struct RunQueue {
 
 struct Shuffle {
     random: SplitMix64,
-    /// How many at the front have had their order drawn already.
+    /// Up to which place the order has been drawn already.
     drawn: usize,
 }
 
@@ -65,20 +65,14 @@ impl RunQueue {
     #[inline]
     pub(crate) fn begin_batch(&mut self) -> usize {
         if let Some(shuffle) = &mut self.shuffle {
-            let newcomers = &mut self.line.make_contiguous()[shuffle.drawn..];
-            shuffle.random.permute(newcomers);
-            shuffle.drawn = self.line.len;
+            shuffle.draw(&mut self.line);
         }
         self.line.len
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Entry> {
-        let bits = self.line.pop()?;
-        if let Some(shuffle) = &mut self.shuffle {
-            shuffle.drawn = shuffle.drawn.saturating_sub(1);
-        }
-        Some(Entry::from_bits(bits))
+        self.line.pop().map(Entry::from_bits)
     }
 
     #[inline]
@@ -100,6 +94,22 @@ impl RunQueue {
     }
 }
 
+impl Shuffle {
+    /// Draws an order for those who have come since the last time; those before
+    /// them keep theirs.
+    #[cold]
+    fn draw(&mut self, line: &mut Line) {
+        let left = self.drawn.wrapping_sub(line.first);
+        let left = if left <= line.len { left } else { 0 };
+        let mut newcomers: Vec<u64> = (left..line.len).map(|place| line.at(place)).collect();
+        self.random.permute(&mut newcomers);
+        for (place, bits) in (left..line.len).zip(newcomers) {
+            line.put(place, bits);
+        }
+        self.drawn = line.first.wrapping_add(line.len);
+    }
+}
+
 impl Entry {
     #[inline]
     fn from_bits(bits: u64) -> Entry {
@@ -112,7 +122,8 @@ impl Entry {
 #[derive(Default)]
 struct Line {
     places: Box<[u64]>,
-    /// The place of the first.
+    /// How many have ever stood in front: the place of the first, before it is
+    /// cut to the number of places.
     first: usize,
     len: usize,
 }
@@ -123,8 +134,7 @@ impl Line {
         if self.len == self.places.len() {
             self.move_to((self.len * 2).max(16));
         }
-        let place = (self.first + self.len) & (self.places.len() - 1);
-        self.places[place] = bits;
+        self.put(self.len, bits);
         self.len += 1;
     }
 
@@ -134,7 +144,7 @@ impl Line {
             return None;
         }
         let bits = self.at(0);
-        self.first = (self.first + 1) & (self.places.len() - 1);
+        self.first = self.first.wrapping_add(1);
         self.len -= 1;
         Some(bits)
     }
@@ -142,25 +152,22 @@ impl Line {
     /// The one `place` places behind the first.
     #[inline]
     fn at(&self, place: usize) -> u64 {
-        self.places[(self.first + place) & (self.places.len() - 1)]
+        self.places[self.first.wrapping_add(place) & (self.places.len() - 1)]
     }
 
-    /// The whole line in one piece, the first in front.
-    fn make_contiguous(&mut self) -> &mut [u64] {
-        if self.first + self.len > self.places.len() {
-            self.move_to(self.places.len());
-        }
-        &mut self.places[self.first..self.first + self.len]
+    #[inline]
+    fn put(&mut self, place: usize, bits: u64) {
+        let places = self.places.len();
+        self.places[self.first.wrapping_add(place) & (places - 1)] = bits;
     }
 
     /// Moves the line to a ring with so many places, a power of two.
     #[cold]
     fn move_to(&mut self, places: usize) {
         debug_assert!(places >= self.len && places.is_power_of_two());
-        let mut ring = vec![0; places].into_boxed_slice();
-        (0..self.len).for_each(|place| ring[place] = self.at(place));
-        self.places = ring;
-        self.first = 0;
+        let ring = vec![0; places].into_boxed_slice();
+        let old = Line { places: std::mem::replace(&mut self.places, ring), ..*self };
+        (0..self.len).for_each(|place| self.put(place, old.at(place)));
     }
 }
 

@@ -218,15 +218,12 @@ impl<'a, F: Future, T> Place<'a, F, T> {
 // ---- What is done to a task, wherever its parts lie ------------------------------
 
 /// A header, a home and a stage.
-struct Parts<'a, F, T> {
-    header: &'a Header,
-    home: &'a State,
-    stage: Place<'a, F, T>,
-}
+trait Staged<F: Future, T>: AnyTask {
+    fn home(&self) -> &State;
+    fn place(&self) -> Place<'_, F, T>;
 
-impl<F: Future, T> Parts<'_, F, T> {
     #[inline]
-    fn poll<B: Body<F, Value = T>>(self, cx: &mut Context<'_>) -> Poll<()> {
+    fn run<B: Body<F, Value = T>>(&self, cx: &mut Context<'_>) -> Poll<()> {
         catch(|| self.advance::<B>(cx)).unwrap_or_else(|panicked| {
             self.panicked(panicked);
             Poll::Ready(())
@@ -235,18 +232,18 @@ impl<F: Future, T> Parts<'_, F, T> {
 
     #[inline(always)]
     fn advance<B: Body<F, Value = T>>(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stage.poll(cx).map(|output| {
+        self.place().poll(cx).map(|output| {
             // To drop what a foreign error was wrapped in is foreign, too.
-            let outcome = B::outcome(output, self.header.id, self.home.identity);
+            let outcome = B::outcome(output, self.header().id, self.home().identity);
             self.through(outcome);
         })
     }
 
     #[cold]
     fn panicked(&self, panicked: Panicked) {
-        let dropping = self.header.if_rare(|rare| rare.dropping.take()).flatten();
+        let dropping = self.header().if_rare(|rare| rare.dropping.take()).flatten();
         self.through(Err(TaskError::Panicked(match dropping {
-            Some(request) => panicked.while_dropped(request, self.header.id),
+            Some(request) => panicked.while_dropped(request, self.header().id),
             None => panicked,
         })));
     }
@@ -254,7 +251,7 @@ impl<F: Future, T> Parts<'_, F, T> {
     /// The future is through: drops it, and keeps the outcome.
     #[inline(always)] // then it knows what kind of outcome it is given
     fn through(&self, outcome: Outcome<T>) {
-        if let Err(panicked) = catch(|| self.stage.drop_future()) {
+        if let Err(panicked) = catch(|| self.place().drop_future()) {
             self.panicked_in_drop("a future panicked while it was dropped", panicked);
         }
         let ending = match &outcome {
@@ -263,7 +260,7 @@ impl<F: Future, T> Parts<'_, F, T> {
             Err(TaskError::Panicked(_)) => Ending::Panicked,
             Err(TaskError::Cancelled(_)) => Ending::Cancelled,
         };
-        match (outcome, self.header.life.get().finished(ending)) {
+        match (outcome, self.header().life.get().finished(ending)) {
             (Ok(value), Ending::Cancelled) => self.cancelled_in_spite_of(value),
             (outcome, ending) => self.end(outcome, ending),
         }
@@ -272,14 +269,14 @@ impl<F: Future, T> Parts<'_, F, T> {
     #[cold]
     fn cancelled_in_spite_of(&self, value: T) {
         // The request first: the drop of the value may take it back.
-        let cancelled = fulfil(self.home, self.header);
+        let cancelled = fulfil(self.home(), self.header());
         self.drop_value(value);
         self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled);
     }
 
-    fn cancel(self) {
-        let cancelled = fulfil(self.home, self.header);
-        match catch(|| self.stage.drop_future()) {
+    fn drop_on_request(&self) {
+        let cancelled = fulfil(self.home(), self.header());
+        match catch(|| self.place().drop_future()) {
             Ok(()) => self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled),
             Err(panicked) => {
                 let panicked = panicked.while_cancelled(&cancelled);
@@ -290,17 +287,17 @@ impl<F: Future, T> Parts<'_, F, T> {
 
     #[inline]
     fn end(&self, outcome: Outcome<T>, ending: Ending) {
-        self.stage.write(outcome);
-        self.header.life.set(crate::life::Life::Ended(ending));
+        self.place().write(outcome);
+        self.header().life.set(crate::life::Life::Ended(ending));
     }
 
     /// Drops an outcome that nobody can ask for.
     #[allow(unsafe_code)]
-    fn discard(&self) {
-        debug_assert!(self.header.is_alone(), "nobody may ask or look any more");
+    fn discard_outcome(&self) {
+        debug_assert!(self.header().is_alone(), "nobody may ask or look any more");
         // SAFETY: references are given only to askers and onlookers, and there
         // are none left.
-        match unsafe { self.stage.take() } {
+        match unsafe { self.place().take() } {
             Some(Ok(value)) => self.drop_value(value),
             Some(Err(TaskError::Failed(error))) => self.drop_value(error),
             _ => {}
@@ -315,23 +312,23 @@ impl<F: Future, T> Parts<'_, F, T> {
 
     fn panicked_in_drop(&self, message: &'static str, panicked: Panicked) {
         let report = Report::make(ReportKind::PanickedInDrop, message);
-        self.home.report(report.about(self.home.info(self.header)).with_panic(panicked));
+        self.home().report(report.about(self.home().info(self.header())).with_panic(panicked));
     }
 
     #[allow(unsafe_code)]
-    fn take_failure(&self) -> Option<anyhow::Error> {
-        debug_assert!(self.header.is_alone(), "nobody may ask or look any more");
+    fn take_failed(&self) -> Option<anyhow::Error> {
+        debug_assert!(self.header().is_alone(), "nobody may ask or look any more");
         // SAFETY: references are given only to askers and onlookers, and there
         // are none left.
-        let outcome = unsafe { self.stage.take() };
+        let outcome = unsafe { self.place().take() };
         outcome?.err().map(anyhow::Error::from)
     }
 
     #[allow(unsafe_code)]
-    fn show_failure(&self, report: Report, look: &mut dyn FnMut(&Report)) {
-        let Some(Err(error)) = self.stage.outcome() else { return look(&report) };
+    fn show_failed(&self, report: Report, look: &mut dyn FnMut(&Report)) {
+        let Some(Err(error)) = self.place().outcome() else { return look(&report) };
         let Some(error) = error.as_failure() else { return look(&report) };
-        let onlookers = &self.header.onlookers;
+        let onlookers = &self.header().onlookers;
         onlookers.set(onlookers.get() + 1);
         // A report owns its error, and the task keeps it. So the report gets a
         // copy of the pointer, and loses it again before it is dropped.
@@ -407,12 +404,16 @@ impl<F: Future, B: Body<F>> TaskCell<F, B> {
         // SAFETY: the caller has the last pointer.
         unsafe { home.pool.release(cell) };
     }
+}
 
-    fn parts(self: Pin<&Self>) -> Parts<'_, F, B::Value> {
-        let this = self.get_ref();
-        Parts { header: &this.header, home: &this.home, stage: this.place() }
+impl<F: Future, B: Body<F>> Staged<F, B::Value> for TaskCell<F, B> {
+    #[inline]
+    fn home(&self) -> &State {
+        &self.home
     }
 
+    #[inline]
+    #[allow(unsafe_code)]
     fn place(&self) -> Place<'_, F, B::Value> {
         // SAFETY: a projection: a cell is pinned from its beginning (`make`),
         // is never moved out of, and is not `repr(packed)`.
@@ -433,11 +434,11 @@ impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
     }
 
     fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.parts().poll::<B>(cx)
+        self.run::<B>(cx)
     }
 
     fn cancel(self: Pin<&Self>) {
-        self.parts().cancel();
+        self.drop_on_request();
     }
 
     fn cancellation(&self) -> Option<Cancelled> {
@@ -445,7 +446,7 @@ impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
     }
 
     fn discard(self: Pin<&Self>) {
-        self.parts().discard();
+        self.discard_outcome();
     }
 
     fn release(&self) -> Release {
@@ -453,11 +454,11 @@ impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
     }
 
     fn take_failure(self: Pin<&Self>) -> Option<anyhow::Error> {
-        self.parts().take_failure()
+        self.take_failed()
     }
 
     fn show_failure(self: Pin<&Self>, report: Report, look: &mut dyn FnMut(&Report)) {
-        self.parts().show_failure(report, look);
+        self.show_failed(report, look);
     }
 }
 
@@ -536,12 +537,17 @@ impl<T, F: Future<Output = anyhow::Result<T>>> MainBody<F, T> {
     pub(crate) fn take_outcome(self: Pin<&Self>) -> Option<Outcome<T>> {
         // SAFETY: a main's outcome is not shown to anybody; this is the only
         // way to it.
-        unsafe { self.parts().stage.take() }
+        unsafe { self.place().take() }
+    }
+}
+
+impl<T, F: Future<Output = anyhow::Result<T>>> Staged<F, T> for MainBody<F, T> {
+    fn home(&self) -> &State {
+        &self.home
     }
 
-    fn parts(self: Pin<&Self>) -> Parts<'_, F, T> {
-        let this = self.get_ref();
-        Parts { header: &this.stub.header, home: &this.home, stage: this.place() }
+    fn place(&self) -> Place<'_, F, T> {
+        self.place()
     }
 }
 
@@ -567,11 +573,11 @@ impl<T, F: Future<Output = anyhow::Result<T>>> AnyTask for MainBody<F, T> {
     }
 
     fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.parts().poll::<Fallible>(cx)
+        self.run::<Fallible>(cx)
     }
 
     fn cancel(self: Pin<&Self>) {
-        self.parts().cancel();
+        self.drop_on_request();
     }
 
     fn cancellation(&self) -> Option<Cancelled> {

@@ -20,7 +20,7 @@ use crate::clock::Instant;
 use crate::counted::{AnyTask, TaskRc};
 use crate::current;
 use crate::header::Header;
-use crate::id::Name;
+use crate::id::{Name, TaskId};
 use crate::inbox::Errand;
 use crate::interrupt;
 use crate::life::{Life, Step};
@@ -187,6 +187,7 @@ fn next_moment(state: &State) -> Option<Instant> {
 /// Runs what is ready now, as far as the budget goes. Answers how many.
 fn poll_batch(state: &State, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> usize {
     let batch = state.table.borrow_mut().begin_batch();
+    let main = main.map(|main| (main.header().id, main));
     let mut polled = 0;
     for _ in 0..batch {
         match budget {
@@ -207,10 +208,13 @@ fn poll_batch(state: &State, budget: Budget, main: Option<Pin<&dyn AnyTask>>) ->
 
 /// Polls a task, or drops it if it was asked to cancel. False if there was
 /// nothing to do.
-fn run_task(state: &State, task: &TaskRc, main: Option<Pin<&dyn AnyTask>>) -> bool {
+#[inline]
+fn run_task(state: &State, task: &TaskRc, main: Option<(TaskId, Pin<&dyn AnyTask>)>) -> bool {
     let header = task.header();
-    let is_main = state.main.get() == Some(header.id);
-    let body = main.filter(|_| is_main).unwrap_or(task.as_ref());
+    let body = match main {
+        Some((id, main)) if id == header.id => main,
+        _ => task.as_ref(),
+    };
     state.running.set(Some(header.id));
     let step = match header.taken() {
         Step::Cancel => told_to_cancel(state, header),
@@ -259,8 +263,7 @@ fn told_to_cancel(state: &State, header: &Header) -> Step {
 #[inline]
 fn poll_task(state: &State, header: &Header, body: Pin<&dyn AnyTask>) -> Poll<()> {
     header.polls.set(header.polls.get().saturating_add(1));
-    state.scope.set(None);
-    state.deadline.set(None);
+    debug_assert!(state.scope.get().is_none() && state.deadline.get().is_none());
     let waker = waker(Name::new(state.number, header.id.ticket()));
     let cx = &mut Context::from_waker(&waker);
     match state.settings.slow_poll {
