@@ -35,6 +35,7 @@ impl State {
         if header.is_finished() {
             return false;
         }
+        self.lend_rare(header);
         // A shutdown asks everybody, and then those who await somebody pass it
         // on: that is one request, and not a second one for the clean-up.
         let again = header.rare(|rare| rare.last_wish.replace(request.wish) == Some(request.wish));
@@ -300,6 +301,7 @@ impl State {
     }
 
     /// The await of a task is over, or goes on in another way.
+    #[inline]
     pub(crate) fn unnote_await(&self, awaited: &Header, name: Name) {
         self.with_note(name, |note| {
             if note.get() == Awaits::Value || note.get() == Awaits::task(awaited) {
@@ -338,6 +340,7 @@ impl State {
         };
         let waker = (*waker(name)).clone();
         let key = self.scopes.borrow_mut().enter_first(&header.nodes, header.id, waker);
+        self.lend_rare(awaited.header());
         awaited.header().rare(|rare| rare.awaited_at = Some(key));
     }
 }

@@ -13,7 +13,7 @@
 
 use crate::counted::{AnyTask, TaskRc};
 use crate::header::{Awaiter, Callbacks, Header, Within};
-use crate::id::TaskId;
+use crate::id::{Name, TaskId};
 use crate::inbox;
 use crate::life::{Ending, Hearing, Held, Life};
 use crate::outcome::{Origin, catch};
@@ -53,8 +53,10 @@ impl State {
         if header.askers.get() == 0 {
             task.as_ref().discard();
         }
-        if !header.has_nobody_waiting() {
-            self.wake_waiters(header);
+        match (header.has_rare(), header.awaiter()) {
+            (false, None) => {}
+            (false, Some(name)) => self.wake_awaiting_task(header, name),
+            (true, _) => self.wake_waiters(header),
         }
     }
 
@@ -159,17 +161,19 @@ impl State {
         if let Some(Awaiter::Task(name)) = awaiter {
             self.awaited_has_ended(header, name);
         }
-        match header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks))) {
-            None => self.wake_awaiter(awaiter),
-            Some((guardian, callbacks)) => {
-                let guardian_waits = guardian.and_then(|guardian| guardian.ended());
-                guardian_waits.into_iter().for_each(|waker| self.wake_foreign(waker));
-                self.wake_in_order(awaiter, callbacks);
-            }
-        }
+        let rare = header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks)));
+        let (guardian, callbacks) = rare.unwrap_or_default();
+        let guardian_waits = guardian.and_then(|guardian| guardian.ended());
+        guardian_waits.into_iter().for_each(|waker| self.wake_foreign(waker));
+        self.wake_in_order(awaiter, callbacks);
     }
 
-    #[cold]
+    /// Wakes the task that awaits one that has ended, when that is all.
+    fn wake_awaiting_task(&self, awaited: &Header, name: Name) {
+        self.awaited_has_ended(awaited, name);
+        self.wake_awaiter(Some(Awaiter::Task(name)));
+    }
+
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
         for (number, callback) in callbacks.list {
             if number >= callbacks.awaiter_after {

@@ -2,7 +2,7 @@
 //!
 //! A [`Task`] is the owner's: it alone takes the outcome, by awaiting or by
 //! [`take`](Task::take), and when it goes unasked, a failure is reported. A
-//! [`TaskRef`] is anybody's: it looks, and cancels, and is never asked about.
+//! `TaskRef` (`task_ref.rs`) is anybody's: it looks, and cancels, and is never asked about.
 //!
 //! # Invariants
 //!
@@ -21,7 +21,7 @@ use crate::header::{Awaiter, Guardian, Header, Watch};
 use crate::id::TaskId;
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
-use crate::report::{Report, ReportKind, TaskInfo, TaskState};
+use crate::report::{Report, ReportKind, TaskInfo};
 use crate::scopes::{Kind, NodeKey};
 use crate::state::State;
 use crate::task::{Join, Outcome, as_task};
@@ -203,6 +203,7 @@ impl<T> Task<T> {
 
     /// Lets a group know when it has ended.
     pub(crate) fn join_group(&self, guardian: Rc<dyn Guardian>) {
+        self.home().lend_rare(self.header());
         self.header().rare(|rare| rare.guardian = Some(guardian));
     }
 
@@ -220,6 +221,7 @@ impl<T> Task<T> {
     pub(crate) fn watch(&self, watch: &Rc<Watch>, place: usize) -> bool {
         if !self.is_finished() {
             self.stop_awaiting(); // by itself; from now on among others
+            self.home().lend_rare(self.header());
             drop(self.header().set_awaiter(Awaiter::Watch(watch.clone(), place)));
         }
         self.is_finished()
@@ -334,14 +336,9 @@ impl<T> Task<T> {
         self.home().ignored(self.header());
     }
 
-    /// Cancels the task when the handle is dropped.
-    pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
-        CancelOnDrop { task: Some(self) }
-    }
-
-    /// A look at the task, to be cloned and given away.
-    pub fn task_ref(&self) -> TaskRef {
-        TaskRef { cell: as_task(self.cell.clone()), home: self.home().clone() }
+    /// The task as everybody knows it.
+    pub(crate) fn as_any(&self) -> TaskRc {
+        as_task(self.cell.clone())
     }
 }
 
@@ -368,6 +365,12 @@ impl<T> Task<T> {
         let waker = cx.waker();
         let name = name_of(waker);
         let header = self.header();
+        if let (Some(name), false, None) = (name, header.has_rare(), header.awaiter())
+            && self.home().note_await(header, name)
+        {
+            header.set_only_awaiter(Some(name)); // and that was all, as mostly
+            return Poll::Pending;
+        }
         if header.awaiter().is_some_and(|before| Some(before) != name) {
             self.stop_awaiting(); // another task awaits it now
         }
@@ -404,14 +407,22 @@ impl<T> Task<T> {
             here.home.raise(told.request());
         }
         let key = standing.into_key();
+        self.home().lend_rare(self.header());
         self.header().rare(|rare| rare.awaited_at = key);
     }
 
     /// The await of a task that has finished.
     #[inline]
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
-        if self.header().is_awaited() && self.is_told_to_stay() {
-            return Poll::Pending;
+        let header = self.header();
+        match (header.has_rare(), header.awaiter()) {
+            (false, None) => {}
+            (false, Some(name)) => {
+                header.set_only_awaiter(None);
+                self.home().unnote_await(header, name);
+            }
+            (true, _) if self.is_told_to_stay() => return Poll::Pending,
+            (true, _) => {}
         }
         let outcome = self.take_now();
         Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
@@ -464,7 +475,7 @@ impl<T> fmt::Debug for Task<T> {
 }
 
 #[track_caller]
-fn cancel(home: &State, header: &Header, reason: Cow<'static, str>) -> bool {
+pub(crate) fn cancel(home: &State, header: &Header, reason: Cow<'static, str>) -> bool {
     let location = Some(Location::caller());
     home.ask_to_cancel(header, Arc::new(Request::new(reason, Origin::Requested).at(location)))
 }
@@ -479,7 +490,7 @@ impl Here<'_> {
     }
 }
 
-fn cancelling(header: &Header) -> u32 {
+pub(crate) fn cancelling(header: &Header) -> u32 {
     header.if_rare(|rare| rare.cancelling).unwrap_or(0)
 }
 
@@ -581,118 +592,5 @@ impl<T> Asker<T> {
 impl<T> Drop for Asker<T> {
     fn drop(&mut self) {
         self.cell.home().asker_gone(self.cell.header(), self.cell.as_ref());
-    }
-}
-
-// ---- Other handles ---------------------------------------------------------------
-
-/// A task that is cancelled when its handle is dropped:
-/// [`Task::cancel_on_drop`].
-///
-/// Awaiting it gives the outcome, as for a [`Task`].
-#[must_use = "a task that is cancelled on drop is cancelled at once"]
-#[derive(Debug)]
-pub struct CancelOnDrop<T> {
-    /// Some until `into_inner`, which ends this.
-    task: Option<Task<T>>,
-}
-
-impl<T> CancelOnDrop<T> {
-    /// The handle within, which does not cancel when it is dropped.
-    pub fn into_inner(mut self) -> Task<T> {
-        self.task.take().expect("the handle is there until now")
-    }
-}
-
-impl<T> std::ops::Deref for CancelOnDrop<T> {
-    type Target = Task<T>;
-
-    fn deref(&self) -> &Task<T> {
-        self.task.as_ref().expect("the handle is there until into_inner")
-    }
-}
-
-impl<T> Future for CancelOnDrop<T> {
-    type Output = Result<T, TaskError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let task = self.task.as_mut().expect("the handle is there until into_inner");
-        Pin::new(task).poll(cx)
-    }
-}
-
-impl<T> Drop for CancelOnDrop<T> {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.cancel_with("its handle was dropped");
-        }
-    }
-}
-
-/// A look at a task: who it is, how it fares, and how to cancel it.
-///
-/// It does not keep a failure from being reported, since it cannot ask for it.
-#[derive(Clone)]
-pub struct TaskRef {
-    cell: TaskRc,
-    home: Rc<State>,
-}
-
-impl TaskRef {
-    pub(crate) fn new(cell: TaskRc, home: Rc<State>) -> TaskRef {
-        TaskRef { cell, home }
-    }
-
-    /// The task's id.
-    pub fn id(&self) -> TaskId {
-        self.cell.header().id
-    }
-
-    /// The task's name; `task-7` if it was given none.
-    pub fn name(&self) -> String {
-        self.info().name()
-    }
-
-    /// What is known of the task, as plain data.
-    pub fn info(&self) -> TaskInfo {
-        self.home.info(self.cell.header())
-    }
-
-    /// Where the task is in its life.
-    pub fn state(&self) -> TaskState {
-        self.info().state
-    }
-
-    /// Whether the task has ended, in whatever way.
-    pub fn is_finished(&self) -> bool {
-        self.cell.header().is_finished()
-    }
-
-    /// As [`Task::cancel`].
-    #[track_caller]
-    pub fn cancel(&self) -> bool {
-        cancel(&self.home, self.cell.header(), "requested".into())
-    }
-
-    /// As [`Task::cancel_with`].
-    #[track_caller]
-    pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
-        cancel(&self.home, self.cell.header(), reason.into())
-    }
-
-    /// As [`Task::cancelling`].
-    pub fn cancelling(&self) -> u32 {
-        cancelling(self.cell.header())
-    }
-
-    /// As [`Task::uncancel`].
-    pub fn uncancel(&self) -> u32 {
-        self.home.take_back_cancel(self.cell.header())
-    }
-}
-
-impl fmt::Debug for TaskRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TaskRef({}, {:?})", self.info(), self.state())
     }
 }

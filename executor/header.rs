@@ -208,7 +208,7 @@ impl Header {
     pub(crate) fn rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> R {
         let mut rare = self.rare.take().unwrap_or_default();
         let answer = work(&mut rare);
-        self.rare.set(Some(rare));
+        self.put_back(rare);
         answer
     }
 
@@ -216,8 +216,21 @@ impl Header {
     pub(crate) fn if_rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> Option<R> {
         let mut rare = self.rare.take()?;
         let answer = work(&mut rare);
-        self.rare.set(Some(rare));
+        self.put_back(rare);
         Some(answer)
+    }
+
+    /// Takes the box of the rare things away: the task is gone.
+    #[inline]
+    pub(crate) fn take_rare(&self) -> Option<Box<Rare>> {
+        self.rare.take()
+    }
+
+    #[inline]
+    pub(crate) fn put_back(&self, rare: Box<Rare>) {
+        let none = self.rare.replace(Some(rare));
+        debug_assert!(none.is_none(), "whoever works on the rare things calls nobody");
+        std::mem::forget(none); // so that nobody asks whether to drop it
     }
 
     /// Who is to be woken when the task ends. Answers whose place that was.
@@ -313,11 +326,18 @@ impl Header {
         self.askers.get() == 0 && self.onlookers.get() == 0
     }
 
-    /// Whether the end of the task concerns nobody: who might wait, or whatever
-    /// it has that few tasks have.
+    /// Whether it has what few tasks have.
     #[inline]
-    pub(crate) fn has_nobody_waiting(&self) -> bool {
-        self.awaiter.get() == 0 && self.if_rare(|_| ()).is_none()
+    pub(crate) fn has_rare(&self) -> bool {
+        self.if_rare(|_| ()).is_some()
+    }
+
+    /// A task awaits this one, or does not any more: for one that has nothing
+    /// rare.
+    #[inline]
+    pub(crate) fn set_only_awaiter(&self, name: Option<Name>) {
+        debug_assert!(!self.has_rare());
+        self.awaiter.set(name.map_or(0, Name::to_bits));
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {

@@ -68,6 +68,7 @@ mod waker;
 mod cancelling;
 mod task;
 mod handle;
+mod task_ref;
 mod spawn;
 mod dump;
 // V. Turning the crank
@@ -88,7 +89,7 @@ pub use clock::{Clock, Instant, ManualClock, SystemClock};
 pub use combinators::*;
 pub use dump::Dump;
 pub use executor::{Builder, Executor, now, report, request_shut_down};
-pub use handle::{CallbackId, CancelOnDrop, Finished, Task, TaskRef};
+pub use handle::{CallbackId, Finished, Task};
 pub use id::TaskId;
 pub use inbox::Closed;
 pub use interrupt::Interrupter;
@@ -104,6 +105,7 @@ pub use shutdown::Shutdown;
 #[cfg(all(feature = "signal", unix))]
 pub use signal::{Listening, Signal, ctrl_c, listen_for};
 pub use spawn::{SpawnError, SpawnErrorKind, Spawner, current, spawn, spawn_infallible, try_spawn};
+pub use task_ref::{CancelOnDrop, TaskRef};
 pub use turn::{Budget, Next, Turn};
 
 /// The pages whose examples are run as tests.

@@ -6,7 +6,7 @@
 //! destructor may spawn without asking first whether it still can.
 
 use crate::current::{state_for, with_state};
-use crate::handle::{Task, TaskRef};
+use crate::handle::Task;
 use crate::header::Header;
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
@@ -14,6 +14,7 @@ use crate::outcome::{Cancelled, Origin, catch};
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State, request};
 use crate::task::{Body, Fallible, Infallible, TaskCell};
+use crate::task_ref::TaskRef;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;

@@ -15,7 +15,7 @@
 
 use crate::clock::{Clock, Instant};
 use crate::counted::{Pool, TaskRc};
-use crate::header::{Callback, Header};
+use crate::header::{Callback, Header, Rare};
 use crate::id::{MOST_SLOTS, TaskId, Ticket};
 use crate::inbox::Address;
 use crate::life::{Ending, Life};
@@ -75,6 +75,7 @@ pub(crate) struct State {
     pub(crate) table: RefCell<Table>,
     /// What tasks that are gone have left to the next.
     pub(crate) pool: Pool,
+    spare_rares: RefCell<Vec<Box<Rare>>>,
     pub(crate) callbacks: RefCell<VecDeque<Callback>>,
     // What time is it?
     pub(crate) wheel: RefCell<Wheel>,
@@ -119,6 +120,10 @@ pub(crate) struct State {
 
 static EXECUTORS_EVER: AtomicU64 = AtomicU64::new(0);
 
+/// How many boxes are kept for the rare things of tasks to come.
+const MOST_SPARES: usize = 4096;
+const MOST_SPARES_WHEN_IDLE: usize = 256;
+
 /// The ledger's figures, each counted where it happens; the table counts who
 /// was spawned and who is live. `held` is counted too, not computed from the
 /// rest: otherwise it would always balance.
@@ -154,6 +159,7 @@ impl State {
             slots_with_flags: Cell::new(0),
             table: RefCell::new(Table::new(queue)),
             pool: Pool::new(),
+            spare_rares: RefCell::default(),
             callbacks: RefCell::default(),
             wheel: RefCell::default(),
             clock,
@@ -256,10 +262,43 @@ impl State {
         self.rouse();
     }
 
+    /// Gives a task that is about to have something rare the box for it, if
+    /// one is at hand.
+    pub(crate) fn lend_rare(&self, header: &Header) {
+        if !header.has_rare()
+            && let Some(spare) = self.spare_rares.borrow_mut().pop()
+        {
+            header.put_back(spare);
+        }
+    }
+
+    /// A task is gone: keeps the box of its rare things, if it has one.
+    #[inline]
+    pub(crate) fn keep_rare(&self, header: &Header) {
+        if let Some(rare) = header.take_rare() {
+            self.keep_rare_box(rare);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_rare_box(&self, mut rare: Box<Rare>) {
+        *rare = Rare::default(); // drops callbacks, which are foreign: no borrow is held
+        let mut spares = self.spare_rares.borrow_mut();
+        if spares.len() < MOST_SPARES {
+            spares.push(rare);
+        }
+    }
+
     /// Gives memory back when there is little to do.
     pub(crate) fn shrink(&self) {
         self.table.borrow_mut().shrink();
         self.pool.shrink();
+        let mut spares = self.spare_rares.borrow_mut();
+        if spares.len() > MOST_SPARES_WHEN_IDLE {
+            let half = spares.len() / 2;
+            spares.truncate(half);
+            spares.shrink_to(half);
+        }
     }
 }
 

@@ -399,8 +399,10 @@ impl<F: Future, B: Body<F>> TaskCell<F, B> {
     /// See [`Release`].
     unsafe fn release(task: NonNull<Header>) {
         let cell = task.cast::<Self>(); // (Header first)
-        // SAFETY: it is still there. The home has to outlive the pool's work.
-        let home = unsafe { cell.as_ref() }.home.clone();
+        // SAFETY: it is still there.
+        let this = unsafe { cell.as_ref() };
+        let home = this.home.clone(); // it has to outlive the pool's work
+        home.keep_rare(&this.header);
         // SAFETY: the caller has the last pointer.
         unsafe { home.pool.release(cell) };
     }
