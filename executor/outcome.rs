@@ -385,7 +385,7 @@ struct Panic {
 }
 
 struct Caught {
-    message: String,
+    message: Cow<'static, str>,
     // `Sync` because errors have to be; nobody ever waits for it.
     payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -394,10 +394,10 @@ impl Panicked {
     #[cold]
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> Panicked {
         let message = match payload.downcast_ref::<&'static str>() {
-            Some(message) => (*message).to_owned(),
+            Some(message) => Cow::Borrowed(*message),
             None => match payload.downcast_ref::<String>() {
-                Some(message) => message.clone(),
-                None => "a value that is not a message".to_owned(),
+                Some(message) => Cow::Owned(message.clone()),
+                None => Cow::Borrowed("a value that is not a message"),
             },
         };
         let caught = Caught { message, payload: Mutex::new(Some(payload)) };
