@@ -9,7 +9,9 @@
 //! So each task has a tree of those futures in it that are waiting to be told.
 //! A scope enters at its first poll, under the one that is being polled around
 //! it, and leaves when it is through or dropped. A task without any has no
-//! tree and pays nothing.
+//! tree and pays nothing. Neither does one that only awaits another task, until
+//! there is a request (`Awaits` in `header.rs`), nor a deadline with nobody
+//! inside it who is in the tree.
 //!
 //! | kind | is told of a request | stops one that is raised to it |
 //! | --- | --- | --- |

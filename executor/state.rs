@@ -440,6 +440,27 @@ impl State {
     }
 }
 
+/// The clock is foreign, and may panic when it is dropped.
+impl Drop for State {
+    fn drop(&mut self) {
+        let clock = std::mem::replace(&mut self.clock, Box::new(NoClock));
+        if let Err(panicked) = catch(|| drop(clock)) {
+            let message = "a clock panicked while it was dropped";
+            let report = Report::make(ReportKind::PanickedInDrop, message);
+            DefaultHandler.handle(&report.with_panic(panicked));
+        }
+    }
+}
+
+/// Stands in for a clock that is being dropped.
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+}
+
 // ---- Requests ----------------------------------------------------------------
 
 /// The request with which the executor itself cancels.

@@ -5,6 +5,7 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -353,4 +354,23 @@ fn the_drop_of_an_executor_may_wake_and_be_woken() {
     drop(world.executor);
     assert_eq!(said.lines(), ["opens", "opened"]);
     assert!(waiter.is_cancelled() && opener.is_cancelled(), "a wake comes too late");
+}
+
+// promise 6.8, 8.3, 10.7
+#[test]
+fn a_clock_that_panics_when_it_is_dropped_does_not_get_out_of_the_drop() {
+    struct Bursts;
+    impl hearken::Clock for Bursts {
+        fn now(&self) -> hearken::Instant {
+            hearken::Instant::ZERO
+        }
+    }
+    impl Drop for Bursts {
+        fn drop(&mut self) {
+            panic!("the clock bursts");
+        }
+    }
+    let executor = Executor::builder().clock(Bursts).build();
+    let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(executor)));
+    assert!(dropped.is_ok());
 }

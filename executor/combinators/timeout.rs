@@ -1,9 +1,13 @@
 //! Not waiting longer than that.
 //!
-//! A deadline is in the tree of scopes. When it passes, the scopes inside it are
-//! told first, and clean up; only then does [`timeout`] return. Which request
-//! is whose is told by the token, not by counting: a deadline answers only for
-//! its own.
+//! When a deadline passes, the scopes inside it are told first, and clean up;
+//! only then does [`timeout`] return. For that it stands in the tree of scopes,
+//! as soon as anybody inside it does. Most time limits are around something that
+//! has no scope and is in time, and those cost a timer and no more.
+//!
+//! Which request is whose is told by the token, not by counting: a deadline
+//! answers only for its own. Of several that have passed the outermost answers:
+//! each knows the earliest of those around it while it is polled.
 
 use super::around::{Around, Wrapped};
 use super::sleep::Sleep;
