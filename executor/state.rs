@@ -75,6 +75,7 @@ pub(crate) struct State {
     pub(crate) table: RefCell<Table>,
     /// What tasks that are gone have left to the next.
     pub(crate) pool: Pool,
+    #[allow(clippy::vec_box)] // it is the boxes that are kept
     spare_rares: RefCell<Vec<Box<Rare>>>,
     pub(crate) callbacks: RefCell<VecDeque<Callback>>,
     // What time is it?
