@@ -269,6 +269,17 @@ impl State {
         poll()
     }
 
+    /// Whether nobody is in the tree of the running task but those around what
+    /// is being polled.
+    pub(crate) fn is_nobody_beside(&self) -> bool {
+        let table = self.table.borrow();
+        let header = self.running.get().and_then(|id| table.get(id)).map(|task| task.header());
+        header.is_none_or(|header| {
+            let nodes = header.nodes.get();
+            nodes.is_empty() || self.scopes.borrow().are_around(nodes, self.scope.get())
+        })
+    }
+
     /// Strikes off the scopes of a task that has ended.
     pub(crate) fn clear_scopes(&self, header: &Header) {
         let mut wakers = Vec::new();

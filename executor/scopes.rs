@@ -232,6 +232,16 @@ impl Scopes {
         self.entries
     }
 
+    /// Whether `innermost` and those around it are all there is.
+    pub(crate) fn are_around(&self, nodes: Nodes, innermost: Option<NodeKey>) -> bool {
+        let (mut at, mut around) = (innermost, 0);
+        while let Some(node) = at.and_then(|key| self.get(key)) {
+            around += 1;
+            at = node.parent;
+        }
+        self.indices(nodes).nth(around).is_none()
+    }
+
     /// One that has just entered takes in those that entered since there had
     /// been so many, and have the same parent: they are inside of it.
     pub(crate) fn take_in(&mut self, nodes: Nodes, entries: u32, key: NodeKey) {

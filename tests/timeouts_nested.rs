@@ -3,11 +3,13 @@
 mod common;
 
 use std::future::pending;
+use std::pin::pin;
 
 use common::{Play, secs};
+use futures::future::select;
 use hearken::{
-    Budget, Elapsed, Executor, Group, GroupError, ManualClock, TaskState, current, gather, group,
-    now, scope, sleep, spawn, timeout, yield_now,
+    Budget, Elapsed, Executor, Group, GroupError, ManualClock, TaskState, current, finally, gather,
+    group, now, scope, sleep, spawn, timeout, yield_now,
 };
 
 fn seconds() -> u64 {
@@ -180,6 +182,83 @@ fn an_inner_timeout_does_not_swallow_the_deadline_of_an_outer_one() {
     assert_eq!(
         play.said.lines(),
         ["attempt: Err(Elapsed)", "attempt: Err(Elapsed)", "Err(Elapsed) at 25",]
+    );
+    drop(task);
+    play.close();
+}
+
+// ---- Around what was polled beside it, and after it has passed ----------------------------
+
+/// A task that waits until it is told, and then cleans up for a second.
+fn with_clean_up(play_said: &common::Transcript) -> hearken::Task<()> {
+    let said = play_said.clone();
+    spawn(async move {
+        let told = scope(pending::<()>()).await;
+        sleep(secs(1)).await;
+        said.say("the task has cleaned up");
+        Ok(told?)
+    })
+}
+
+// promise 4.8, 4.9
+#[test]
+fn a_task_that_was_polled_beside_a_deadline_is_waited_for_inside_of_it() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let mut beside = with_clean_up(&said);
+        let around = scope(async {
+            select(&mut beside, pin!(yield_now())).await;
+            said.say(format!(
+                "{:?} at {}",
+                timeout(secs(1), &mut beside).await.is_err(),
+                seconds()
+            ));
+        });
+        around.await?;
+
+        let mut twice = with_clean_up(&said);
+        let first = timeout(secs(9), async {
+            select(&mut twice, pin!(yield_now())).await;
+        });
+        assert!(first.await.is_ok());
+        said.say(format!("{:?} at {}", timeout(secs(1), &mut twice).await.is_err(), seconds()));
+        Ok(())
+    });
+
+    assert_eq!(
+        play.said.lines(),
+        ["the task has cleaned up", "true at 2", "the task has cleaned up", "true at 4"]
+    );
+    drop(task);
+    play.close();
+}
+
+// promise 4.9: a deadline is told once; what follows may have limits of its own.
+#[test]
+fn whoever_has_heard_of_a_deadline_may_set_others() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let swallows = async {
+            drop(scope(pending::<()>()).await.unwrap_err());
+            timeout(secs(5), pending::<()>()).await
+        };
+        let answer = timeout(secs(1), swallows).await;
+        said.say(format!("{answer:?} at {}", seconds()));
+
+        let work = async { Ok(pending::<()>().await) };
+        let clean_up = async || {
+            let limited = timeout(secs(5), pending::<()>()).await;
+            said.say(format!("clean-up: {limited:?}"));
+            Ok(())
+        };
+        let answer = timeout(secs(1), finally(work, clean_up)).await;
+        said.say(format!("{:?} at {}", answer.is_err(), seconds()));
+        Ok(())
+    });
+
+    assert_eq!(
+        play.said.lines(),
+        ["Ok(Err(Elapsed)) at 6", "clean-up: Err(Elapsed)", "true at 12"]
     );
     drop(task);
     play.close();

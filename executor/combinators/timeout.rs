@@ -267,7 +267,9 @@ impl Deadline {
     ///
     /// The deadline itself enters the tree when somebody inside has done so.
     /// Before that there is nobody to be told when it passes, and nothing is
-    /// set up for a future that is ready at once.
+    /// set up for a future that is ready at once. Only when there is somebody
+    /// beside it, it enters first: he may be polled inside of it from now on,
+    /// and is no newcomer to be known by.
     fn poll_inner<F: Future>(
         &mut self,
         future: Pin<&mut Option<F>>,
@@ -279,7 +281,7 @@ impl Deadline {
                 return inner.poll(cx);
             };
             home.within(Some(self.deadline()), || match self.standing.here() {
-                None => {
+                None if home.is_nobody_beside() => {
                     let entries = home.scopes.borrow().entries();
                     let polled = inner.poll(cx);
                     if polled.is_pending() && home.scopes.borrow().entries() != entries {
@@ -287,7 +289,7 @@ impl Deadline {
                     }
                     polled
                 }
-                Some(_) => match self.standing.poll(Kind::Deadline, cx) {
+                _ => match self.standing.poll(Kind::Deadline, cx) {
                     Some(here) => here.inside(|| inner.poll(cx)),
                     None => inner.poll(cx),
                 },
@@ -295,9 +297,11 @@ impl Deadline {
         })
     }
 
-    /// When it passes, as far as is known.
+    /// When it passes, as far as is known to those inside; never again, when
+    /// they have heard that it has.
     fn deadline(&self) -> Instant {
         match &self.handle {
+            _ if self.passed.as_ref().is_some_and(|request| request.is_heard()) => Instant::NEVER,
             Some(handle) => handle.deadline().unwrap_or(Instant::NEVER),
             None => self.due.instant(),
         }
