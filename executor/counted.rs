@@ -251,7 +251,9 @@ impl Pool {
         }
     }
 
-    /// Drops a task, and keeps its memory.
+    /// Drops a task, and keeps its memory. (If the drop unwound, the memory
+    /// would be lost; but what is foreign in a task has been dropped before, and
+    /// quietly.)
     ///
     /// # Safety
     ///

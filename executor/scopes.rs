@@ -265,8 +265,8 @@ impl Scopes {
         self.get(key).map(|node| node.task)
     }
 
-    /// Takes a node out. Answers its waker, to be dropped where no borrow is
-    /// held, and the request that it was not told of.
+    /// Takes a node out. What it answers is to be dropped where no borrow is
+    /// held: the node's waker is in it.
     pub(crate) fn leave(&mut self, nodes: &Cell<Nodes>, key: NodeKey) -> Option<Left> {
         self.get(key)?;
         let node = self.nodes.remove(key.index as usize);

@@ -67,7 +67,6 @@ pub(crate) fn begin_grace(state: &State) {
     state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
 }
 
-/// Whether somebody has asked everybody, or the main, to stop.
 /// Tasks with serials up to this were there when the turn began: they may be
 /// asked at its end, since each had its turn. Asked for only while stopping.
 #[inline]
@@ -75,6 +74,7 @@ pub(crate) fn latest_before(state: &State) -> u64 {
     if is_going_on(state) { state.table.borrow().latest_serial() } else { 0 }
 }
 
+/// Whether somebody has asked everybody, or the main, to stop.
 #[inline]
 pub(crate) fn is_going_on(state: &State) -> bool {
     state.phase.get() == Phase::Closing || state.interrupts.get() > 0
