@@ -245,7 +245,7 @@ fn whoever_has_heard_of_a_deadline_may_set_others() {
         let answer = timeout(secs(1), swallows).await;
         said.say(format!("{answer:?} at {}", seconds()));
 
-        let work = async { Ok(pending::<()>().await) };
+        let work = pending::<anyhow::Result<()>>();
         let clean_up = async || {
             let limited = timeout(secs(5), pending::<()>()).await;
             said.say(format!("clean-up: {limited:?}"));
