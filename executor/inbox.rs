@@ -26,6 +26,7 @@
 
 use crate::id::Name;
 use crossbeam_queue::SegQueue;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -71,6 +72,16 @@ struct Door {
     interrupts: u32,
     on_wake: Option<Bell>,
     on_wake_panicked: bool,
+}
+
+impl Door {
+    fn take_letters(&mut self) -> Letters {
+        Letters {
+            errands: take(&mut self.errands),
+            interrupts: take(&mut self.interrupts),
+            on_wake_panicked: take(&mut self.on_wake_panicked),
+        }
+    }
 }
 
 /// The rest of the process knows one inbox by this: where, and which tenant.
@@ -243,12 +254,7 @@ impl Address {
     }
 
     pub(crate) fn take_letters(&self) -> Letters {
-        let mut door = self.inbox.door();
-        Letters {
-            errands: std::mem::take(&mut door.errands),
-            interrupts: std::mem::take(&mut door.interrupts),
-            on_wake_panicked: std::mem::take(&mut door.on_wake_panicked),
-        }
+        self.inbox.door().take_letters()
     }
 
     /// Ends a turn with nothing ready. False if mail has come meanwhile.
@@ -289,8 +295,9 @@ impl Address {
     /// Closes the door: no errand or interrupt is taken any more. Answers what
     /// was still lying there.
     pub(crate) fn close(&self) -> Letters {
-        self.inbox.door().open = false;
-        self.take_letters()
+        let mut door = self.inbox.door();
+        door.open = false;
+        door.take_letters()
     }
 
     /// Leaves the inbox to the next tenant.

@@ -147,6 +147,7 @@ pub(crate) fn add_one(count: &Cell<u64>) {
 }
 
 impl State {
+    #[inline(always)] // so that it is made where it stays: it is large
     pub(crate) fn new(
         (number, address): (u16, Address),
         queue: RunQueue,

@@ -123,16 +123,15 @@ struct Place<'a, F, T> {
     stage: Pin<&'a UnsafeCell<Stage<F, T>>>,
 }
 
-/// Nobody else is at the stage for as long as this lives; then `next` stands
-/// there, also after a panic.
+/// The future is being dropped for as long as this lives; then nothing stands
+/// on the stage, also after a panic.
 struct Alone<'a> {
     within: &'a Cell<Within>,
-    next: Within,
 }
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.within.set(self.next);
+        self.within.set(Within::Empty);
     }
 }
 
@@ -140,28 +139,40 @@ impl Drop for Alone<'_> {
 impl<'a, F: Future, T> Place<'a, F, T> {
     /// Makes sure that a future stands here and nobody is at it.
     #[inline]
-    fn alone(&self, next: Within) -> Alone<'a> {
+    fn set_busy(&self) {
         let within = self.within.get();
         assert!(within == Within::Future, "a future is polled and dropped once, by one at a time");
         self.within.set(Within::Busy);
-        Alone { within: self.within, next }
     }
 
     #[inline]
     fn poll(&self, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _alone = self.alone(Within::Future);
+        self.set_busy();
         // SAFETY: it is a future that stands here (Noted), and nobody else is at
         // it (Alone).
         let future = unsafe { &mut (*self.stage.get()).future };
         // SAFETY: the stage is pinned, and the future is never moved out of it,
         // but dropped in place (Pinned).
-        unsafe { Pin::new_unchecked(&mut **future) }.poll(cx)
+        let polled = unsafe { Pin::new_unchecked(&mut **future) }.poll(cx);
+        self.within.set(Within::Future);
+        polled
+    }
+
+    /// The poll has panicked: the future is still there, and nobody is at it.
+    ///
+    /// Not done by a guard in `poll`: every unwinding would have to stop there
+    /// on its way to whoever catches it, which makes it a tenth longer.
+    fn poll_panicked(&self) {
+        if self.within.get() == Within::Busy {
+            self.within.set(Within::Future);
+        }
     }
 
     /// Drops the future, in place. After a panic, too, the place is empty.
     #[inline]
     fn drop_future(&self) {
-        let _alone = self.alone(Within::Empty);
+        self.set_busy();
+        let _alone = Alone { within: self.within };
         // SAFETY: as in `poll`.
         unsafe { ManuallyDrop::drop(&mut (*self.stage.get()).future) };
     }
@@ -241,6 +252,7 @@ trait Staged<F: Future, T>: AnyTask {
 
     #[cold]
     fn panicked(&self, panicked: Panicked) {
+        self.place().poll_panicked();
         let dropping = self.header().if_rare(|rare| rare.dropping.take()).flatten();
         self.through(Err(TaskError::Panicked(match dropping {
             Some(request) => panicked.while_dropped(request, self.header().id),
