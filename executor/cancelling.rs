@@ -96,7 +96,7 @@ impl State {
         if header.nodes.get().is_empty() {
             // What it waited for is there: it gets that first.
             let waits = awaits == Awaits::Value;
-            return if waits { Delivery::Marked(0) } else { Delivery::Nobody };
+            return if waits { Delivery::Marked } else { Delivery::Nobody };
         }
         let (request, target) = header.rare(|rare| (rare.request.clone(), rare.target));
         let Some(request) = request else { return Delivery::Nobody };
@@ -136,7 +136,7 @@ impl State {
         match catcher.filter(|&key| scopes.mark(key, request.clone())) {
             Some(catcher) => {
                 told.push(catcher);
-                Delivery::Marked(1)
+                Delivery::Marked
             }
             None => Delivery::Nobody,
         }
@@ -261,7 +261,11 @@ impl State {
     }
 
     /// Polls what stands within a deadline; `None`, within a shield.
-    pub(crate) fn within<R>(&self, deadline: Option<Instant>, poll: impl FnOnce() -> R) -> R {
+    pub(crate) fn with_deadline<R>(
+        &self,
+        deadline: Option<Instant>,
+        poll: impl FnOnce() -> R,
+    ) -> R {
         let around = self.deadline.get();
         let earliest = deadline.map(|deadline| around.map_or(deadline, |a| a.min(deadline)));
         self.deadline.set(earliest);
@@ -405,11 +409,11 @@ impl Standing {
         self.place.as_ref().map(|(home, key)| Here { home, key: *key })
     }
 
-    /// As [`poll`](Standing::poll), after a poll of what is inside: takes in
-    /// whoever entered the tree during that, when there had been `entries`, and
+    /// As [`poll`](Standing::poll), for a deadline, after a poll of what is
+    /// inside: takes in whoever entered the tree during that, when there had been `entries`, and
     /// is not inside of others.
-    pub(crate) fn enter_around(&mut self, kind: Kind, entries: u32, cx: &Context<'_>) {
-        if let Some(Here { home, key }) = self.poll(kind, cx) {
+    pub(crate) fn enter_around(&mut self, entries: u32, cx: &Context<'_>) {
+        if let Some(Here { home, key }) = self.poll(Kind::Deadline, cx) {
             home.with_running(|header| {
                 home.scopes.borrow_mut().take_in(header.nodes.get(), entries, key);
             });
@@ -435,8 +439,7 @@ impl Standing {
             return;
         }
         drop(self.leave()); // it was struck off, or is in another task now
-        let table = state.table.borrow();
-        if let (Some(cell), Some(own)) = (table.get(task), own) {
+        if let (Some(cell), Some(own)) = (state.task(task), own) {
             let key = state.scopes.borrow_mut().enter(&cell.header().nodes, task, kind, scope, own);
             self.place = Some((state.clone(), key));
         }

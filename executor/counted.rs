@@ -92,6 +92,16 @@ impl<T: HeaderFirst> Counted<T> {
         debug_assert_eq!(task.header().pointers.get(), 1, "a new header counts its first pointer");
         task
     }
+
+    /// As the table knows it.
+    #[inline]
+    pub(crate) fn into_task(self) -> TaskRc
+    where
+        T: 'static,
+    {
+        // SAFETY: only a pointer to a trait object is made.
+        unsafe { self.seen_as(|task| task as NonNull<dyn AnyTask>) }
+    }
 }
 
 #[allow(unsafe_code)]
@@ -309,4 +319,61 @@ fn fresh(layout: Layout) -> NonNull<u8> {
     // SAFETY: a task has a header, so the size is not zero.
     let memory = unsafe { alloc(layout) };
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, ALIGN).unwrap()
+    }
+
+    #[test]
+    fn a_class_has_room_for_all_its_sizes_and_no_step_more() {
+        for size in 1..=STEP * CLASSES - 8 {
+            let class = class_of(layout(size)).unwrap();
+            assert!(size <= size_of_class(class) && size + STEP > size_of_class(class), "{size}");
+        }
+        assert_eq!(class_of(layout(STEP * CLASSES)), None);
+        assert_eq!(class_of(Layout::from_size_align(64, 64).unwrap()), None);
+    }
+
+    #[test]
+    fn memory_goes_to_the_next_of_its_class_and_to_no_other() {
+        let pool = Pool::new();
+        let one = pool.take(layout(100));
+        // SAFETY: each is given as it was taken, and nobody uses it.
+        unsafe { pool.give(one, layout(100)) };
+        let other = pool.take(layout(300));
+        assert_ne!(other, one);
+        assert_eq!(pool.take(layout(110)), one);
+        // SAFETY: as above.
+        unsafe {
+            pool.give(one, layout(110));
+            pool.give(other, layout(300));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_when_busy_and_halved_when_idle() {
+        let pool = Pool::new();
+        let crowd: Vec<_> = (0..40_000).map(|_| pool.take(layout(120))).collect();
+        for memory in crowd {
+            // SAFETY: each is given as it was taken, and nobody uses it.
+            unsafe { pool.give(memory, layout(120)) };
+            assert!(pool.kept.get() <= pool.lent.get() + KEPT_WHEN_BUSY);
+        }
+        assert_eq!(pool.lent.get(), 0);
+        let mut kept = pool.kept.get();
+        assert!(kept > KEPT_WHEN_BUSY / 2);
+        while kept > KEPT_WHEN_IDLE {
+            pool.shrink();
+            assert!(pool.kept.get() <= kept / 2);
+            kept = pool.kept.get();
+        }
+        pool.shrink();
+        assert_eq!(pool.kept.get(), kept, "so much an idle executor keeps");
+    }
 }

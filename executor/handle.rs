@@ -337,7 +337,7 @@ impl<T> Task<T> {
     }
 
     /// The task as everybody knows it.
-    pub(crate) fn as_any(&self) -> TaskRc {
+    pub(crate) fn task_rc(&self) -> TaskRc {
         as_task(self.cell.clone())
     }
 }
@@ -365,12 +365,6 @@ impl<T> Task<T> {
         let waker = cx.waker();
         let name = name_of(waker);
         let header = self.header();
-        if let (Some(name), false, None) = (name, header.has_rare(), header.awaiter())
-            && self.home().note_await(header, name)
-        {
-            header.set_only_awaiter(Some(name)); // and that was all, as mostly
-            return Poll::Pending;
-        }
         if header.awaiter().is_some_and(|before| Some(before) != name) {
             self.stop_awaiting(); // another task awaits it now
         }
@@ -418,7 +412,7 @@ impl<T> Task<T> {
         match (header.has_rare(), header.awaiter()) {
             (false, None) => {}
             (false, Some(name)) => {
-                header.set_only_awaiter(None);
+                header.forget_task_awaiter();
                 self.home().unnote_await(header, name);
             }
             (true, _) if self.is_told_to_stay() => return Poll::Pending,

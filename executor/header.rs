@@ -213,6 +213,7 @@ impl Header {
     }
 
     /// Works on the rare things if there are any. As careful as [`rare`](Self::rare).
+    #[inline]
     pub(crate) fn if_rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> Option<R> {
         let mut rare = self.rare.take()?;
         let answer = work(&mut rare);
@@ -234,6 +235,7 @@ impl Header {
     }
 
     /// Who is to be woken when the task ends. Answers whose place that was.
+    #[inline]
     pub(crate) fn set_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
         let replaced = self.take_awaiter();
         if replaced.is_none() {
@@ -256,7 +258,7 @@ impl Header {
     /// Whether waking `waker` would wake the present awaiter, which is not
     /// known to be a task.
     pub(crate) fn is_awaited_by(&self, waker: &Waker) -> bool {
-        // Compared with no other thing at hand: `will_wake` calls nobody.
+        // `will_wake` compares, and calls nobody.
         let same = |rare: &mut Rare| match &rare.awaiter {
             Some(Awaiter::Waker(own)) => own.will_wake(waker),
             _ => false,
@@ -282,6 +284,7 @@ impl Header {
     }
 
     /// Nobody awaits it any more.
+    #[inline]
     pub(crate) fn take_awaiter(&self) -> Option<Awaiter> {
         let name = self.awaiter();
         self.awaiter.set(0);
@@ -317,6 +320,7 @@ impl Header {
     }
 
     /// Takes the mark of its await in the tree.
+    #[inline]
     pub(crate) fn take_awaited_at(&self) -> Option<NodeKey> {
         self.if_rare(|rare| rare.awaited_at.take()).flatten()
     }
@@ -332,12 +336,10 @@ impl Header {
         self.if_rare(|_| ()).is_some()
     }
 
-    /// A task awaits this one, or does not any more: for one that has nothing
-    /// rare.
+    /// The task that awaits this one does so no more.
     #[inline]
-    pub(crate) fn set_only_awaiter(&self, name: Option<Name>) {
-        debug_assert!(!self.has_rare());
-        self.awaiter.set(name.map_or(0, Name::to_bits));
+    pub(crate) fn forget_task_awaiter(&self) {
+        self.awaiter.set(0);
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {

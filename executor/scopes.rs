@@ -119,8 +119,9 @@ struct Node {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Delivery {
-    /// So many have been marked.
-    Marked(usize),
+    /// The task is to be polled: those whom the request goes to have been
+    /// marked, or a value that was waited for comes first.
+    Marked,
     /// All who could take it are under a shield.
     Shielded,
     /// There is nobody to take it.
@@ -391,7 +392,7 @@ impl Scopes {
         for index in shielded {
             self.nodes[index as usize].held.get_or_insert_with(|| request.clone());
         }
-        Delivery::Marked(marked)
+        Delivery::Marked
     }
 
     /// Whether a request from `within` (or from outside) gets through to a node.

@@ -284,7 +284,7 @@ impl State {
 
     #[inline(never)]
     fn keep_rare_box(&self, mut rare: Box<Rare>) {
-        *rare = Rare::default(); // drops callbacks, which are foreign: no borrow is held
+        *rare = Rare::default(); // nothing foreign is left: a callback would hold its task
         let mut spares = self.spare_rares.borrow_mut();
         if spares.len() < MOST_SPARES {
             spares.push(rare);

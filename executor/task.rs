@@ -25,7 +25,7 @@ use crate::cancelling::fulfil;
 use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, Release, TaskRc};
 use crate::header::{Header, Within};
 use crate::id::TaskId;
-use crate::life::Ending;
+use crate::life::{Ending, Life};
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
 use crate::report::{Report, ReportKind};
 use crate::state::State;
@@ -66,13 +66,6 @@ pub(crate) fn as_task<T>(task: Counted<dyn Join<T>>) -> TaskRc {
 
 #[allow(unsafe_code)]
 impl<F: Future + 'static, B: Body<F> + 'static> Counted<TaskCell<F, B>> {
-    /// As the table knows it.
-    #[inline]
-    pub(crate) fn into_task(self) -> TaskRc {
-        // SAFETY: only a pointer to a trait object is made.
-        unsafe { self.seen_as(|cell| cell as NonNull<dyn AnyTask>) }
-    }
-
     /// As its handle knows it.
     #[inline]
     pub(crate) fn into_join(self) -> Counted<dyn Join<B::Value>> {
@@ -300,7 +293,7 @@ trait Staged<F: Future, T>: AnyTask {
     #[inline]
     fn end(&self, outcome: Outcome<T>, ending: Ending) {
         self.place().write(outcome);
-        self.header().life.set(crate::life::Life::Ended(ending));
+        self.header().life.set(Life::Ended(ending));
     }
 
     /// Drops an outcome that nobody can ask for.
@@ -400,7 +393,7 @@ impl<F: Future, B: Body<F>> TaskCell<F, B> {
         home: Rc<State>,
         cancelled: Cancelled,
     ) -> Counted<TaskCell<F, B>> {
-        header.life.set(crate::life::Life::Ended(Ending::Cancelled));
+        header.life.set(Life::Ended(Ending::Cancelled));
         header.within.set(Within::Outcome);
         let outcome = ManuallyDrop::new(Err(TaskError::Cancelled(cancelled)));
         let stage = UnsafeCell::new(Stage { outcome });
@@ -505,15 +498,6 @@ pub(crate) struct MainStub {
 #[allow(unsafe_code)]
 unsafe impl HeaderFirst for MainStub {
     const HEADER_AT: usize = offset_of!(Self, header);
-}
-
-#[allow(unsafe_code)]
-impl Counted<MainStub> {
-    /// As the table knows it.
-    pub(crate) fn into_task(self) -> TaskRc {
-        // SAFETY: only a pointer to a trait object is made.
-        unsafe { self.seen_as(|stub| stub as NonNull<dyn AnyTask>) }
-    }
 }
 
 #[allow(unsafe_code)]

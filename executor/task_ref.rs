@@ -24,7 +24,7 @@ impl<T> Task<T> {
 
     /// A look at the task, to be cloned and given away.
     pub fn task_ref(&self) -> TaskRef {
-        TaskRef { cell: self.as_any(), home: self.home().clone() }
+        TaskRef { cell: self.task_rc(), home: self.home().clone() }
     }
 }
 

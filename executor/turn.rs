@@ -246,7 +246,7 @@ fn run_task(state: &State, task: &TaskRc, main: Option<(TaskId, Pin<&dyn AnyTask
 #[cold]
 fn told_to_cancel(state: &State, header: &Header) -> Step {
     match state.deliver(header) {
-        Delivery::Marked(_) => {
+        Delivery::Marked => {
             header.life.set(Life::PollingAsked);
             Step::Poll
         }

@@ -54,7 +54,7 @@ impl<F: Future> Around<F> for Shield {
     fn poll(&mut self, mut future: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let inner = future.as_mut().as_pin_mut().expect("shield polled after it was ready");
         let output = match self.standing.poll(Kind::Shield, cx) {
-            Some(here) => here.home.within(None, || here.inside(|| inner.poll(cx))),
+            Some(here) => here.home.with_deadline(None, || here.inside(|| inner.poll(cx))),
             None => inner.poll(cx),
         };
         if output.is_ready() {

@@ -280,12 +280,12 @@ impl Deadline {
             let Some(home) = home.filter(|home| home.running.get().is_some()) else {
                 return inner.poll(cx);
             };
-            home.within(Some(self.deadline()), || match self.standing.here() {
+            home.with_deadline(Some(self.deadline()), || match self.standing.here() {
                 None if home.is_nobody_beside() => {
                     let entries = home.scopes.borrow().entries();
                     let polled = inner.poll(cx);
                     if polled.is_pending() && home.scopes.borrow().entries() != entries {
-                        self.standing.enter_around(Kind::Deadline, entries, cx);
+                        self.standing.enter_around(entries, cx);
                     }
                     polled
                 }
@@ -367,7 +367,7 @@ fn look(
     match home.deliver_below(here.key, request) {
         _ if request.is_heard() => Time::Left, // in the same breath as another
         Delivery::Nobody => Time::Over,
-        Delivery::Marked(_) => Time::Told,
+        Delivery::Marked => Time::Told,
         Delivery::Shielded => Time::Left,
     }
 }

@@ -9,7 +9,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -17,7 +16,6 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use async_task::{Builder, Runnable, Task};
-use futures_lite::FutureExt;
 
 use crate::adapters::async_executor::Local;
 use crate::runtime::{Runtime, Timer};
@@ -82,18 +80,18 @@ impl Runtime for Bare {
         task
     }
 
-    async fn join<T: 'static>(task: Task<T>) -> T {
-        task.await
+    // async-executor's tasks are these, and have no other handles.
+
+    fn join<T: 'static>(task: Task<T>) -> impl Future<Output = T> {
+        Local::join(task)
     }
 
     fn join_caught<T: 'static>(task: Task<T>) -> Option<impl Future<Output = Option<T>>> {
-        // It goes on unwinding in whoever awaits.
-        Some(async { AssertUnwindSafe(task).catch_unwind().await.ok() })
+        Local::join_caught(task)
     }
 
     fn cancel<T: 'static>(task: Task<T>) -> Option<()> {
-        drop(task);
-        Some(())
+        Local::cancel(task)
     }
 
     fn spawn_detached(future: impl Future<Output = ()> + 'static) {
