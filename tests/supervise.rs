@@ -11,6 +11,7 @@ mod example;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 /// How long anything may take. Only a broken supervisor needs it.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// As Unix counts signals.
+const SIGINT: i32 = 2;
 
 /// In seconds; much longer than [`LIMIT`].
 const FOR_EVER: &str = "1000";
@@ -210,7 +214,10 @@ fn ctrl_c_three_times_leaves_no_child_behind() {
     supervisor.signal("INT");
     supervisor.signal("INT");
     let ended = supervisor.end();
-    assert_eq!(ended.status.code(), Some(130));
+    // The second alone ends it. If the third comes after it has stopped listening
+    // and before it has left, that is as when nobody listens. Shells say 130 to both.
+    let by_the_third = ended.status.signal() == Some(SIGINT);
+    assert!(by_the_third || ended.status.code() == Some(130), "{:?}", ended.status);
     ended.ledger();
     ended.assert_all_gone();
 }
