@@ -33,8 +33,7 @@ impl State {
 
     /// What is to be done when a task's life has ended: count it, strike it off
     /// the table, see who hears of it, and wake who waits for it.
-    /// `body` is where its future was: the task itself, but for a main.
-    pub(crate) fn ended(&self, task: &TaskRc, body: Pin<&dyn AnyTask>) {
+    pub(crate) fn ended(&self, task: &TaskRc) {
         let header = task.header();
         self.strike_off(header.id);
         if !header.nodes.get().is_empty() {
@@ -47,7 +46,7 @@ impl State {
                     self.report_ignored_cancellation(header);
                 }
             }
-            Ending::Cancelled => self.count_cancelled(body),
+            Ending::Cancelled => self.count_cancelled(task.as_ref()),
             Ending::Failed | Ending::Panicked => self.count_failed(task),
         }
         if header.askers.get() == 0 {
@@ -60,21 +59,18 @@ impl State {
         }
     }
 
-    /// Drops every live task where it stands, the youngest first. `main` is the
-    /// future of the main whose stub is in the table.
-    pub(crate) fn drop_all(&self, main: Option<Pin<&dyn AnyTask>>, kind: ReportKind) {
+    /// Drops every live task where it stands, the youngest first.
+    pub(crate) fn drop_all(&self, kind: ReportKind) {
         for task in self.youngest_first() {
             // Not one that ended by what the drop of a younger one did.
             if !task.header().is_finished() {
-                let id = task.header().id;
-                let body = main.filter(|main| main.header().id == id).unwrap_or(task.as_ref());
-                self.drop_unfinished(&task, body, kind);
+                self.drop_unfinished(&task, kind);
             }
         }
     }
 
     /// Drops a task where it stands, without asking its scopes.
-    pub(crate) fn drop_unfinished(&self, task: &TaskRc, body: Pin<&dyn AnyTask>, kind: ReportKind) {
+    pub(crate) fn drop_unfinished(&self, task: &TaskRc, kind: ReportKind) {
         let header = task.header();
         let message = match kind {
             ReportKind::Overran => "a task did not finish within the grace, and was dropped",
@@ -87,9 +83,9 @@ impl State {
         });
         header.life.set(Life::Dropping);
         let running = self.running.replace(Some(header.id));
-        body.cancel();
+        task.as_ref().cancel();
         self.running.set(running);
-        self.ended(task, body);
+        self.ended(task);
     }
 
     /// Strikes a task off the table.

@@ -5,7 +5,6 @@
 //! from a loop of its own, or by `block_on`), and lets it go.
 
 use crate::clock::{Clock, Instant, SystemClock};
-use crate::counted::AnyTask;
 use crate::current::{self, state_for};
 use crate::dump::Dump;
 use crate::handle::Task;
@@ -27,7 +26,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +221,7 @@ impl Executor {
         let body = body.into_ref();
         state.interrupts.set(0);
         let guard = MainGuard::new(state, stub.header.id);
-        let stalled = self.drive(&stub.header, body);
+        let stalled = stub.with_body(body, || self.drive(&stub.header));
         drop(guard);
         let outcome = body.take_outcome().expect("the main has ended");
         self.answer(&stub.header, outcome, stalled)
@@ -230,10 +229,10 @@ impl Executor {
 
     /// Takes turns until the main has ended. Answers what all were waiting for
     /// if that can never be.
-    fn drive(&self, main: &Header, body: Pin<&dyn AnyTask>) -> Option<Dump> {
+    fn drive(&self, main: &Header) -> Option<Dump> {
         let state = &self.state;
         loop {
-            let next = turn::turns(state, body);
+            let next = turn::turns(state, main);
             if main.is_finished() {
                 return None;
             }
@@ -247,7 +246,7 @@ impl Executor {
             let dump = Dump::of(state);
             let entered = current::enter(state);
             let stub = state.task(main.id).expect("a main that has not ended is in the table");
-            state.drop_unfinished(&stub, body, ReportKind::DroppedPending);
+            state.drop_unfinished(&stub, ReportKind::DroppedPending);
             drop(entered);
             return Some(dump);
         }

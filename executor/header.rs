@@ -358,7 +358,7 @@ impl Header {
 
     #[inline]
     pub(crate) fn taken(&self) -> Step {
-        if self.life.get() == Life::Waiting {
+        if matches!(self.life.get(), Life::Waiting) {
             self.life.set(Life::Polling); // as the table says, and nearly always
             return Step::Poll;
         }

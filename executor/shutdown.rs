@@ -91,7 +91,7 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     // What is spawned from here on, by destructors say, is refused.
     state.phase.set(Phase::Closed);
     refuse_errands(state);
-    state.drop_all(None, kind);
+    state.drop_all(kind);
     let mut still_held = 0;
     // A callback may drop handles, and a handler may do anything; what they
     // cause is delivered too, but they do not go on for ever.

@@ -7,7 +7,7 @@
 //!
 //! The main of `block_on` is a task like all others, except that its future may
 //! borrow from the caller and so stays on the caller's stack. The table holds a
-//! [`MainStub`] for it, and `block_on` brings the [`MainBody`] to each turn.
+//! [`MainStub`] for it, which knows where the [`MainBody`] is while it is driven.
 //!
 //! # Invariants
 //!
@@ -487,11 +487,13 @@ impl<F: Future, B: Body<F>> Join<B::Value> for TaskCell<F, B> {
 
 // ---- The main of block_on -----------------------------------------------------------
 
-/// What stands in the table for a main.
+/// What stands in the table for a main. What is done to it is done to the body.
 #[repr(C)]
 pub(crate) struct MainStub {
     pub(crate) header: Header,
     home: Rc<State>,
+    /// Where the main is, while it is driven.
+    body: Cell<Option<NonNull<dyn AnyTask>>>,
 }
 
 // SAFETY: that is where it is.
@@ -503,7 +505,33 @@ unsafe impl HeaderFirst for MainStub {
 #[allow(unsafe_code)]
 impl MainStub {
     pub(crate) fn make(header: Header, home: &Rc<State>) -> Counted<MainStub> {
-        Counted::new(&home.pool, || MainStub { header, home: home.clone() })
+        Counted::new(&home.pool, || MainStub { header, home: home.clone(), body: Cell::new(None) })
+    }
+
+    /// Does `work`, during which the stub knows where its main is.
+    pub(crate) fn with_body<R>(&self, body: Pin<&dyn AnyTask>, work: impl FnOnce() -> R) -> R {
+        struct Known<'a>(&'a MainStub);
+        impl Drop for Known<'_> {
+            fn drop(&mut self) {
+                self.0.body.set(None);
+            }
+        }
+        let body = NonNull::from(body.get_ref());
+        // SAFETY: only its lifetime is forgotten, and `Known` takes it back
+        // before that is over.
+        let body: NonNull<dyn AnyTask> = unsafe { std::mem::transmute(body) };
+        self.body.set(Some(body));
+        let _known = Known(self);
+        work()
+    }
+
+    /// The main, which is there while it is driven, and it is by those who
+    /// drive it that a stub is polled and dropped.
+    fn body(&self) -> Pin<&dyn AnyTask> {
+        let body = self.body.get().expect("a main is polled and dropped in block_on");
+        // SAFETY: whoever calls is called by the `work` of `with_body`, whose
+        // caller has lent it the body, pinned.
+        unsafe { Pin::new_unchecked(body.as_ref()) }
     }
 
     /// See [`Release`].
@@ -604,16 +632,16 @@ impl AnyTask for MainStub {
         &self.header
     }
 
-    fn poll(self: Pin<&Self>, _: &mut Context<'_>) -> Poll<()> {
-        unreachable!("a main is polled where it is, in block_on")
+    fn poll(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_ref().body().poll(cx)
     }
 
     fn cancel(self: Pin<&Self>) {
-        unreachable!("a main is dropped where it is, in block_on")
+        self.get_ref().body().cancel();
     }
 
     fn cancellation(&self) -> Option<Cancelled> {
-        None
+        self.body().cancellation()
     }
 
     fn release(&self) -> Release {

@@ -17,10 +17,10 @@
 //!   a poll, the drop of a cancelled task, a callback. Reports do not.
 
 use crate::clock::Instant;
-use crate::counted::{AnyTask, TaskRc};
+use crate::counted::TaskRc;
 use crate::current;
 use crate::header::Header;
-use crate::id::{Name, TaskId};
+use crate::id::Name;
 use crate::inbox::Errand;
 use crate::interrupt;
 use crate::life::{Life, Step};
@@ -31,7 +31,6 @@ use crate::state::{Phase, State};
 use crate::stop;
 use crate::table;
 use crate::waker::waker;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -86,18 +85,18 @@ pub enum Next {
 pub(crate) fn turn(state: &Rc<State>, budget: Budget) -> Turn {
     assert!(!state.in_turn.get(), "a turn was taken inside a turn of the same executor");
     let entered = current::enter(state);
-    let (polled, jumped) = pass(state, budget, None);
+    let (polled, jumped) = pass(state, budget);
     drop(entered);
     Turn { polled, next: say_when(state), jumped }
 }
 
 /// Takes one turn after the other until nothing is ready, or the main has
-/// ended. `main` is the future of the main whose stub is in the table.
-pub(crate) fn turns(state: &Rc<State>, main: Pin<&dyn AnyTask>) -> Next {
+/// ended.
+pub(crate) fn turns(state: &Rc<State>, main: &Header) -> Next {
     let entered = current::enter(state);
     loop {
-        pass(state, Budget::Batch, Some(main));
-        if main.header().is_finished() || !is_ready(state) {
+        pass(state, Budget::Batch);
+        if main.is_finished() || !is_ready(state) {
             break;
         }
     }
@@ -107,11 +106,7 @@ pub(crate) fn turns(state: &Rc<State>, main: Pin<&dyn AnyTask>) -> Next {
 
 /// What happens in a turn. Answers how many were polled, and by how far the
 /// clock jumped.
-fn pass(
-    state: &State,
-    budget: Budget,
-    main: Option<Pin<&dyn AnyTask>>,
-) -> (usize, Option<Duration>) {
+fn pass(state: &State, budget: Budget) -> (usize, Option<Duration>) {
     state.turns.set(state.turns.get() + 1);
     let latest_before = stop::latest_before(state);
     if state.address.has_mail() {
@@ -121,12 +116,12 @@ fn pass(
         true => fire_timers(state),
         false => None,
     };
-    let polled = poll_batch(state, budget, main);
+    let polled = poll_batch(state, budget);
     if state.has_reports() {
         deliver_reports(state);
     }
     if stop::is_going_on(state) {
-        see_to_stopping(state, main, latest_before);
+        see_to_stopping(state, latest_before);
     }
     (polled, jumped)
 }
@@ -185,9 +180,8 @@ fn next_moment(state: &State) -> Option<Instant> {
 }
 
 /// Runs what is ready now, as far as the budget goes. Answers how many.
-fn poll_batch(state: &State, budget: Budget, main: Option<Pin<&dyn AnyTask>>) -> usize {
+fn poll_batch(state: &State, budget: Budget) -> usize {
     let batch = state.table.borrow_mut().begin_batch();
-    let main = main.map(|main| (main.header().id, main));
     let mut polled = 0;
     for _ in 0..batch {
         match budget {
@@ -197,7 +191,7 @@ fn poll_batch(state: &State, budget: Budget, main: Option<Pin<&dyn AnyTask>>) ->
         }
         let next = state.table.borrow_mut().next();
         polled += match next {
-            Some(table::Next::Task(task)) => usize::from(run_task(state, &task, main)),
+            Some(table::Next::Task(task)) => usize::from(run_task(state, &task)),
             Some(table::Next::Callback) => usize::from(run_callback(state)),
             Some(table::Next::Nobody) => 0,
             None => break,
@@ -209,22 +203,18 @@ fn poll_batch(state: &State, budget: Budget, main: Option<Pin<&dyn AnyTask>>) ->
 /// Polls a task, or drops it if it was asked to cancel. False if there was
 /// nothing to do.
 #[inline]
-fn run_task(state: &State, task: &TaskRc, main: Option<(TaskId, Pin<&dyn AnyTask>)>) -> bool {
+fn run_task(state: &State, task: &TaskRc) -> bool {
     let header = task.header();
-    let body = match main {
-        Some((id, main)) if id == header.id => main,
-        _ => task.as_ref(),
-    };
     state.running.set(Some(header.id));
     let step = match header.taken() {
         Step::Cancel => told_to_cancel(state, header),
         step => step,
     };
     let polled = match step {
-        Step::Poll => poll_task(state, header, body),
+        Step::Poll => poll_task(state, task),
         Step::Cancel => {
             header.life.set(Life::Dropping);
-            body.cancel();
+            task.as_ref().cancel();
             Poll::Ready(())
         }
         Step::Nothing => {
@@ -234,7 +224,7 @@ fn run_task(state: &State, task: &TaskRc, main: Option<(TaskId, Pin<&dyn AnyTask
     };
     state.running.set(None);
     if polled.is_ready() {
-        state.ended(task, body);
+        state.ended(task);
     } else if header.suspended() {
         state.wake(header.id.ticket());
     }
@@ -261,14 +251,15 @@ fn told_to_cancel(state: &State, header: &Header) -> Step {
 }
 
 #[inline]
-fn poll_task(state: &State, header: &Header, body: Pin<&dyn AnyTask>) -> Poll<()> {
+fn poll_task(state: &State, task: &TaskRc) -> Poll<()> {
+    let header = task.header();
     header.polls.set(header.polls.get().saturating_add(1));
     debug_assert!(state.scope.get().is_none() && state.deadline.get().is_none());
     let waker = waker(Name::new(state.number, header.id.ticket()));
     let cx = &mut Context::from_waker(&waker);
     match state.settings.slow_poll {
-        None => body.poll(cx),
-        Some(limit) => poll_by_the_clock(state, header, limit, || body.poll(cx)),
+        None => task.as_ref().poll(cx),
+        Some(limit) => poll_by_the_clock(state, header, limit, || task.as_ref().poll(cx)),
     }
 }
 
@@ -352,22 +343,22 @@ pub(crate) fn drop_quietly<T>(state: &State, panicked: &'static str, foreign: T)
 /// Somebody has asked everybody to stop: takes that to its next stage when the
 /// grace is over, and to its end when the user has insisted often enough.
 #[inline(never)]
-fn see_to_stopping(state: &State, main: Option<Pin<&dyn AnyTask>>, latest_before: u64) {
+fn see_to_stopping(state: &State, latest_before: u64) {
     let closing = state.phase.get() == Phase::Closing;
     if closing {
         stop::cancel_newcomers(state, latest_before);
     }
     let over = stop::is_over(state);
     if over && closing {
-        state.drop_all(main, ReportKind::Overran);
+        state.drop_all(ReportKind::Overran);
     } else if over {
         interrupt::next_stage(state);
     }
     if interrupt::is_last_stage(state) {
-        state.drop_all(main, ReportKind::DroppedPending);
+        state.drop_all(ReportKind::DroppedPending);
     }
     // In a host's loop an interrupt is done with when nobody is left.
-    if !closing && main.is_none() && state.live() == 0 {
+    if !closing && state.main.get().is_none() && state.live() == 0 {
         state.interrupts.set(0);
     }
 }
