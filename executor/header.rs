@@ -362,6 +362,11 @@ impl Header {
             self.life.set(Life::Polling); // as the table says, and nearly always
             return Step::Poll;
         }
+        self.taken_otherwise()
+    }
+
+    #[cold]
+    fn taken_otherwise(&self) -> Step {
         let (life, step) = self.life.get().taken();
         self.life.set(life);
         step

@@ -67,7 +67,7 @@ impl RunQueue {
         if let Some(shuffle) = &mut self.shuffle {
             shuffle.draw(&mut self.line);
         }
-        self.line.len
+        self.line.len()
     }
 
     #[inline]
@@ -77,19 +77,19 @@ impl RunQueue {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.line.len == 0
+        self.line.len() == 0
     }
 
     /// Everything in line, in order, without taking it out.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
-        (0..self.line.len).map(|place| Entry::from_bits(self.line.at(place)))
+        (0..self.line.len()).map(|place| Entry::from_bits(self.line.at(place)))
     }
 
     /// Gives back memory that a past crowd needed and the present one does not.
     pub(crate) fn shrink(&mut self) {
         let places = self.line.places.len();
-        if places > 1024 && self.line.len < places / 8 {
-            self.line.move_to((self.line.len * 2).next_power_of_two());
+        if places > 1024 && self.line.len() < places / 8 {
+            self.line.move_to((self.line.len() * 2).next_power_of_two());
         }
     }
 }
@@ -100,13 +100,13 @@ impl Shuffle {
     #[cold]
     fn draw(&mut self, line: &mut Line) {
         let left = self.drawn.wrapping_sub(line.first);
-        let left = if left <= line.len { left } else { 0 };
-        let mut newcomers: Vec<u64> = (left..line.len).map(|place| line.at(place)).collect();
+        let left = if left <= line.len() { left } else { 0 };
+        let mut newcomers: Vec<u64> = (left..line.len()).map(|place| line.at(place)).collect();
         self.random.permute(&mut newcomers);
-        for (place, bits) in (left..line.len).zip(newcomers) {
+        for (place, bits) in (left..line.len()).zip(newcomers) {
             line.put(place, bits);
         }
-        self.drawn = line.first.wrapping_add(line.len);
+        self.drawn = line.first.wrapping_add(line.len());
     }
 }
 
@@ -122,31 +122,37 @@ impl Entry {
 #[derive(Default)]
 struct Line {
     places: Box<[u64]>,
-    /// How many have ever stood in front: the place of the first, before it is
-    /// cut to the number of places.
+    /// How many have ever left: the place of the first, before it is cut to the
+    /// number of places.
     first: usize,
-    len: usize,
+    /// How many have ever come: the place behind the last.
+    end: usize,
 }
 
 impl Line {
     #[inline]
     fn push(&mut self, bits: u64) {
-        if self.len == self.places.len() {
-            self.move_to((self.len * 2).max(16));
+        if self.len() == self.places.len() {
+            self.move_to((self.len() * 2).max(16));
         }
-        self.put(self.len, bits);
-        self.len += 1;
+        let places = self.places.len();
+        self.places[self.end & (places - 1)] = bits;
+        self.end = self.end.wrapping_add(1);
     }
 
     #[inline]
     fn pop(&mut self) -> Option<u64> {
-        if self.len == 0 {
+        if self.first == self.end {
             return None;
         }
         let bits = self.at(0);
         self.first = self.first.wrapping_add(1);
-        self.len -= 1;
         Some(bits)
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.end.wrapping_sub(self.first)
     }
 
     /// The one `place` places behind the first.
@@ -164,10 +170,10 @@ impl Line {
     /// Moves the line to a ring with so many places, a power of two.
     #[cold]
     fn move_to(&mut self, places: usize) {
-        debug_assert!(places >= self.len && places.is_power_of_two());
+        debug_assert!(places >= self.len() && places.is_power_of_two());
         let ring = vec![0; places].into_boxed_slice();
         let old = Line { places: std::mem::replace(&mut self.places, ring), ..*self };
-        (0..self.len).for_each(|place| self.put(place, old.at(place)));
+        (0..self.len()).for_each(|place| self.put(place, old.at(place)));
     }
 }
 

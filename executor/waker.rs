@@ -20,16 +20,10 @@ use crate::inbox;
 pub(crate) use carrier::{name_of, waker};
 
 fn wake(name: Name) {
-    let ours = current::with(|state| match state {
-        Some(state) if state.number == name.executor() => {
-            state.wake(name.ticket());
-            true
-        }
-        _ => false,
+    current::with(|state| match state {
+        Some(state) if state.number == name.executor() => state.wake(name.ticket()),
+        _ => inbox::wake(name),
     });
-    if !ours {
-        inbox::wake(name);
-    }
 }
 
 #[cfg(all(target_pointer_width = "64", not(hearken_arc_waker)))]
