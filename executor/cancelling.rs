@@ -24,7 +24,6 @@ use crate::report::{Report, ReportKind};
 use crate::scopes::{Delivery, Kind, Left, NodeKey, Nodes};
 use crate::state::{State, request};
 use crate::waker::waker;
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -318,30 +317,16 @@ impl State {
     /// The await of a task is over, or goes on in another way.
     #[inline]
     pub(crate) fn unnote_await(&self, awaited: &Header, name: Name) {
-        self.with_note(name, |note| {
-            if note.get() == Awaits::Value || note.get() == Awaits::task(awaited) {
-                note.set(Awaits::Nothing);
-            }
-        });
+        self.with_awaiting(name, |awaiting| awaiting.unnote_await(awaited));
     }
 
-    /// A task that is awaited has ended.
+    /// Looks at a task that awaits another, if it is one of this executor.
     #[inline]
-    pub(crate) fn awaited_has_ended(&self, awaited: &Header, name: Name) {
-        let well = awaited.ending() == Some(Ending::Succeeded);
-        self.with_note(name, |note| {
-            if note.get() == Awaits::task(awaited) {
-                note.set(if well { Awaits::Value } else { Awaits::Nothing });
-            }
-        });
-    }
-
-    #[inline]
-    fn with_note(&self, name: Name, change: impl FnOnce(&Cell<Awaits>)) {
+    pub(crate) fn with_awaiting(&self, name: Name, look: impl FnOnce(&Header)) {
         if name.executor() == self.number
             && let Some(task) = self.table.borrow().find(name.ticket())
         {
-            change(&task.header().awaits);
+            look(task.header());
         }
     }
 

@@ -12,7 +12,7 @@
 //! - **Only the loop calls the handler.** A report that is made here is queued.
 
 use crate::counted::{AnyTask, TaskRc};
-use crate::header::{Awaiter, Callbacks, Header, Within};
+use crate::header::{Awaiter, Callbacks, Header};
 use crate::id::{Name, TaskId};
 use crate::inbox;
 use crate::life::{Ending, Hearing, Held, Life};
@@ -155,7 +155,7 @@ impl State {
     fn wake_waiters(&self, header: &Header) {
         let awaiter = header.awaiter_to_wake();
         if let Some(Awaiter::Task(name)) = awaiter {
-            self.awaited_has_ended(header, name);
+            self.with_awaiting(name, |awaiting| awaiting.awaited_has_ended(header));
         }
         let rare = header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks)));
         let (guardian, callbacks) = rare.unwrap_or_default();
@@ -166,8 +166,12 @@ impl State {
 
     /// Wakes the task that awaits one that has ended, when that is all.
     fn wake_awaiting_task(&self, awaited: &Header, name: Name) {
-        self.awaited_has_ended(awaited, name);
-        self.wake_awaiter(Some(Awaiter::Task(name)));
+        if name.executor() != self.number {
+            return inbox::wake(name);
+        }
+        let note = |awaiting: &Header| awaiting.awaited_has_ended(awaited);
+        self.table.borrow_mut().wake_after(name.ticket(), note);
+        self.rouse();
     }
 
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
@@ -213,16 +217,6 @@ impl State {
         if let Err(panicked) = catch(|| drop(waker)) {
             let message = "a waker panicked while it was dropped";
             self.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
-        }
-    }
-
-    /// A handle, or a callback, that could have asked for the outcome is gone.
-    #[inline]
-    pub(crate) fn asker_gone(&self, header: &Header, task: Pin<&dyn AnyTask>) {
-        header.askers.set(header.askers.get() - 1);
-        // Mostly it was asked for, and there is nothing left.
-        if header.is_alone() && header.is_finished() && header.within.get() != Within::Empty {
-            self.nobody_will_ask(task);
         }
     }
 

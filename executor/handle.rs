@@ -239,7 +239,9 @@ impl<T> Task<T> {
         // there are none, and to borrowers of this handle, which is here
         // borrowed exclusively.
         let outcome = unsafe { self.cell.take() };
-        self.home().retrieved(self.header());
+        if self.header().is_held() {
+            self.home().retrieved(self.header());
+        }
         outcome
     }
 
@@ -362,6 +364,21 @@ impl<T> Task<T> {
         }
         // Whoever cancels the task that awaits this one, cancels this one first.
         // For that the await stands in the tree of scopes; mostly a note will do.
+        let header = self.header();
+        if let Some(name) = name_of(cx.waker())
+            && header.is_awaited_by_nobody_but(name)
+            && self.home().note_await(header, name)
+        {
+            header.set_awaiting_task(name);
+            return Poll::Pending;
+        }
+        self.poll_among_others(cx)
+    }
+
+    /// The await is not all there is: the task has callbacks, say, or is awaited
+    /// inside a scope, or under the waker of a combinator.
+    #[inline(never)]
+    fn poll_among_others(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
         let waker = cx.waker();
         let name = name_of(waker);
         let header = self.header();
@@ -458,7 +475,9 @@ impl<T> Drop for Task<T> {
         if self.header().is_awaited() {
             self.stop_awaiting();
         }
-        self.cell.home().asker_gone(self.cell.header(), self.cell.as_ref());
+        if self.header().asker_gone() {
+            self.home().nobody_will_ask(self.cell.as_ref());
+        }
     }
 }
 
@@ -585,6 +604,8 @@ impl<T> Asker<T> {
 
 impl<T> Drop for Asker<T> {
     fn drop(&mut self) {
-        self.cell.home().asker_gone(self.cell.header(), self.cell.as_ref());
+        if self.cell.header().asker_gone() {
+            self.cell.home().nobody_will_ask(self.cell.as_ref());
+        }
     }
 }

@@ -249,6 +249,36 @@ impl Header {
         replaced
     }
 
+    /// Whether nobody awaits it, or only this task, and it has nothing rare.
+    #[inline]
+    pub(crate) fn is_awaited_by_nobody_but(&self, name: Name) -> bool {
+        !self.has_rare() && (self.awaiter.get() == 0 || self.is_awaited_by_task(name))
+    }
+
+    /// This task is to be woken when this one, which has nothing rare, ends.
+    #[inline]
+    pub(crate) fn set_awaiting_task(&self, name: Name) {
+        self.awaiter.set(name.to_bits());
+    }
+
+    /// A task that it may await has ended.
+    #[inline]
+    pub(crate) fn awaited_has_ended(&self, awaited: &Header) {
+        if self.awaits.get() == Awaits::task(awaited) {
+            let well = awaited.ending() == Some(Ending::Succeeded);
+            self.awaits.set(if well { Awaits::Value } else { Awaits::Nothing });
+        }
+    }
+
+    /// It does not await that task any more, or not by a note.
+    #[inline]
+    pub(crate) fn unnote_await(&self, awaited: &Header) {
+        if matches!(self.awaits.get(), Awaits::Value) || self.awaits.get() == Awaits::task(awaited)
+        {
+            self.awaits.set(Awaits::Nothing);
+        }
+    }
+
     /// Whether this task is to be woken when this one ends.
     #[inline]
     pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
@@ -323,6 +353,22 @@ impl Header {
     #[inline]
     pub(crate) fn take_awaited_at(&self) -> Option<NodeKey> {
         self.if_rare(|rare| rare.awaited_at.take()).flatten()
+    }
+
+    /// One of those who could have asked for the outcome is gone. Answers whether
+    /// it was the last, and there is an outcome left, to be disposed of by
+    /// `nobody_will_ask`.
+    #[inline]
+    #[must_use]
+    pub(crate) fn asker_gone(&self) -> bool {
+        self.askers.set(self.askers.get() - 1);
+        self.is_alone() && self.is_finished() && self.within.get() != Within::Empty
+    }
+
+    /// Whether a failure waits to be asked for.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.hearing.get(), Hearing::Held { .. })
     }
 
     /// Whether nobody can ask for the outcome any more, and nobody looks at it.

@@ -13,6 +13,7 @@
 //!   tenant is of somebody who has gone, and wakes nobody.
 
 use crate::counted::TaskRc;
+use crate::header::Header;
 use crate::id::{TaskId, Ticket};
 use crate::run_queue::{Entry, RunQueue};
 use slab::Slab;
@@ -65,6 +66,20 @@ impl Table {
         {
             slot.mark |= 1;
             self.queue.push_task(ticket);
+        }
+    }
+
+    /// Wakes a task, and lets `look` see its header before.
+    #[inline]
+    pub(crate) fn wake_after(&mut self, ticket: Ticket, look: impl FnOnce(&Header)) {
+        if let Some(slot) = self.slots.get_mut(ticket.slot())
+            && slot.belongs_to(ticket)
+        {
+            look(slot.task.header());
+            if !slot.is_queued() {
+                slot.mark |= 1;
+                self.queue.push_task(ticket);
+            }
         }
     }
 
