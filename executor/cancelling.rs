@@ -16,7 +16,7 @@
 
 use crate::clock::Instant;
 use crate::current;
-use crate::header::{Awaits, Header, Target};
+use crate::header::{AwaitedBy, Awaits, Header, Target};
 use crate::id::{Name, TaskId};
 use crate::life::{Ending, Life, Wish};
 use crate::outcome::{Cancelled, Origin, Request, catch};
@@ -88,13 +88,13 @@ impl State {
     /// The task's place in the queue has come: tells whom the request in its
     /// header goes to.
     pub(crate) fn deliver(&self, header: &Header) -> Delivery {
-        let awaits = header.awaits.replace(Awaits::Nothing);
-        if let Awaits::Task(slot) = awaits {
+        let awaits = header.awaits.replace(Awaits::NOTHING);
+        if let Some(slot) = awaits.slot() {
             self.give_await_its_place(header, slot);
         }
         if header.nodes.get().is_empty() {
             // What it waited for is there: it gets that first.
-            let waits = awaits == Awaits::Value;
+            let waits = awaits == Awaits::VALUE;
             return if waits { Delivery::Marked } else { Delivery::Nobody };
         }
         let (request, target) = header.rare(|rare| (rare.request.clone(), rare.target));
@@ -162,7 +162,7 @@ impl State {
 
     /// Wakes a future in the tree by its own latest waker, which may be
     /// anybody's: so it is called, and even cloned, with no borrow held.
-    fn wake_node(&self, key: NodeKey) {
+    pub(crate) fn wake_node(&self, key: NodeKey) {
         let lent = self.scopes.borrow_mut().take_waker(key);
         let Some(waker) = lent else { return };
         if let Err(panicked) = catch(|| waker.wake_by_ref()) {
@@ -308,7 +308,7 @@ impl State {
         let Some(task) = table.find(name.ticket()) else { return false };
         let header = task.header();
         let this = Awaits::task(awaited);
-        if header.awaits.get() == Awaits::Nothing && header.nodes.get().is_empty() {
+        if header.awaits.get() == Awaits::NOTHING && header.nodes.get().is_empty() {
             header.awaits.set(this);
         }
         header.awaits.get() == this
@@ -340,8 +340,7 @@ impl State {
         };
         let waker = (*waker(name)).clone();
         let key = self.scopes.borrow_mut().enter_first(&header.nodes, header.id, waker);
-        self.lend_rare(awaited.header());
-        awaited.header().rare(|rare| rare.awaited_at = Some(key));
+        awaited.header().set_awaited_by(AwaitedBy::Node(key));
     }
 }
 
@@ -479,6 +478,10 @@ impl Standing {
     /// The await is through: what it waited for has ended, in this way.
     pub(crate) fn through(&mut self, ending: Option<Ending>) -> Through {
         let Some((home, key)) = &self.place else { return Through::Go };
+        if home.scopes.borrow().is_quiet(*key) {
+            drop(self.leave()); // as nearly always
+            return Through::Go;
+        }
         let (home, key) = (home.clone(), *key);
         let cancelled = ending == Some(Ending::Cancelled);
         // Told of a request when it had ended already: a value is still good;

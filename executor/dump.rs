@@ -9,6 +9,7 @@
 //! socket, a channel) is therefore unknown here.
 
 use crate::clock::Instant;
+use crate::header::AwaitedBy;
 use crate::id::{Name, TaskId, Ticket};
 use crate::report::{TaskInfo, TaskState};
 use crate::run_queue::Entry;
@@ -75,9 +76,14 @@ impl Dump {
             }
         }
         for task in &live {
-            let awaiter = task.header().awaiting_task(name_of).and_then(ours);
+            let header = task.header();
+            let awaiter = match header.awaited_by() {
+                AwaitedBy::Task(name) => ours(name),
+                AwaitedBy::Node(key) => state.scopes.borrow().task_of(key),
+                AwaitedBy::Nobody => header.rarely_awaited_by(name_of).and_then(ours),
+            };
             if let Some(awaiter) = awaiter.and_then(|id| tasks.get_mut(&id)) {
-                awaiter.awaits.push(task.header().id);
+                awaiter.awaits.push(header.id);
             }
         }
         let table = state.table.borrow();

@@ -12,7 +12,7 @@
 //! - **Only the loop calls the handler.** A report that is made here is queued.
 
 use crate::counted::{AnyTask, TaskRc};
-use crate::header::{Awaiter, Callbacks, Header};
+use crate::header::{AwaitedBy, Awaiter, Callbacks, Header};
 use crate::id::{Name, TaskId};
 use crate::inbox;
 use crate::life::{Ending, Hearing, Held, Life};
@@ -52,9 +52,10 @@ impl State {
         if header.askers.get() == 0 {
             task.as_ref().discard();
         }
-        match (header.has_rare(), header.awaiter()) {
-            (false, None) => {}
-            (false, Some(name)) => self.wake_awaiting_task(header, name),
+        match (header.has_rare(), header.awaited_by()) {
+            (false, AwaitedBy::Nobody) => {}
+            (false, AwaitedBy::Task(name)) => self.wake_awaiting_task(header, name),
+            (false, AwaitedBy::Node(key)) => self.wake_node(key),
             (true, _) => self.wake_waiters(header),
         }
     }
@@ -195,6 +196,7 @@ impl State {
             // Of another executor, which is not in its turn, or is further
             // down the stack and looks into its inbox at the next.
             Some(Awaiter::Task(name)) => inbox::wake(name),
+            Some(Awaiter::Node(key)) => self.wake_node(key),
             Some(Awaiter::Waker(waker)) => self.wake_foreign(waker),
             Some(Awaiter::Watch(watch, place)) => {
                 if let Some(waker) = watch.ended(place) {

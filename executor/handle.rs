@@ -17,7 +17,7 @@
 use crate::cancelling::{Here, Standing, Through};
 use crate::counted::{Counted, TaskRc};
 use crate::current;
-use crate::header::{Awaiter, Guardian, Header, Watch};
+use crate::header::{AwaitedBy, Awaiter, Guardian, Header, Watch};
 use crate::id::TaskId;
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
@@ -369,7 +369,7 @@ impl<T> Task<T> {
             && header.is_awaited_by_nobody_but(name)
             && self.home().note_await(header, name)
         {
-            header.set_awaiting_task(name);
+            header.set_awaited_by(AwaitedBy::Task(name));
             return Poll::Pending;
         }
         self.poll_among_others(cx)
@@ -380,60 +380,62 @@ impl<T> Task<T> {
     #[inline(never)]
     fn poll_among_others(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
         let waker = cx.waker();
-        let name = name_of(waker);
-        let header = self.header();
-        if header.awaiter().is_some_and(|before| Some(before) != name) {
-            self.stop_awaiting(); // another task awaits it now
+        let (home, header) = (self.home(), self.header());
+        let before = header.awaited_by();
+        if let AwaitedBy::Task(name) = before {
+            home.unnote_await(header, name); // which may be another
         }
-        let key = header.take_awaited_at();
-        let noted = key.is_none() && name.is_some_and(|name| self.home().note_await(header, name));
-        if !noted {
-            self.stand_in_the_tree(key, cx);
-        }
-        let replaced = match name {
-            Some(name) if header.is_awaited_by_task(name) => None,
-            Some(name) => header.set_awaiter(Awaiter::Task(name)),
-            None if header.is_awaited_by(waker) => None,
-            None => header.set_awaiter(Awaiter::Waker(waker.clone())),
+        let note = match before {
+            AwaitedBy::Node(_) => None,
+            _ => name_of(waker).filter(|&name| home.note_await(header, name)),
         };
-        drop(replaced);
+        let awaiter = match note.map(Awaiter::Task).or_else(|| self.stand_in_the_tree(cx)) {
+            Some(awaiter) => awaiter,
+            None if header.is_awaited_by(waker) => return Poll::Pending,
+            None => Awaiter::Waker(waker.clone()),
+        };
+        drop(header.set_awaiter(awaiter));
         Poll::Pending
     }
 
-    /// The await has a place in the tree, and does there what it is told.
-    fn stand_in_the_tree(&self, key: Option<NodeKey>, cx: &Context<'_>) {
-        if let Some(awaiter) = self.header().awaiter() {
-            self.home().unnote_await(self.header(), awaiter);
+    /// The await has a place in the tree, and does there what it is told. None
+    /// if there is no tree, and nothing is passed on: outside of a turn, or in
+    /// that of another executor.
+    fn stand_in_the_tree(&self, cx: &Context<'_>) -> Option<Awaiter> {
+        let (home, header) = (self.home(), self.header());
+        let key = match header.awaited_by() {
+            AwaitedBy::Node(key) => Some(key),
+            _ => None,
+        };
+        let mut standing = Standing::at(home, key);
+        if !current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home))) {
+            return None; // and what it had is left
         }
-        if !current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, self.home()))) {
-            // Of another executor, or outside a turn: nothing is passed on.
-            return drop(Standing::at(self.home(), key));
-        }
-        let mut standing = Standing::at(self.home(), key);
         if let Some(here) = standing.poll(Kind::Forward, cx)
             && let Some(told) = here.heard()
-            && !here.forward(self.home(), &[self.header()], told.request())
+            && !here.forward(home, &[header], told.request())
         {
             // It waits for us in its turn: there is nobody to wait for.
             here.home.raise(told.request());
         }
-        let key = standing.into_key();
-        self.home().lend_rare(self.header());
-        self.header().rare(|rare| rare.awaited_at = key);
+        standing.into_key().map(Awaiter::Node)
     }
 
     /// The await of a task that has finished.
     #[inline]
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
         let header = self.header();
-        match (header.has_rare(), header.awaiter()) {
-            (false, None) => {}
-            (false, Some(name)) => {
-                header.forget_task_awaiter();
+        match header.awaited_by() {
+            AwaitedBy::Nobody => {}
+            AwaitedBy::Task(name) => {
+                header.set_awaited_by(AwaitedBy::Nobody);
                 self.home().unnote_await(header, name);
             }
-            (true, _) if self.is_told_to_stay() => return Poll::Pending,
-            (true, _) => {}
+            AwaitedBy::Node(key) if self.is_told_to_stay(key) => return Poll::Pending,
+            AwaitedBy::Node(_) => {}
+        }
+        if self.header().is_awaited() {
+            drop(self.header().take_awaiter());
         }
         let outcome = self.take_now();
         Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
@@ -441,31 +443,22 @@ impl<T> Task<T> {
 
     /// What was awaited is there. But has it ended because of a request, which
     /// goes on from here and takes everything with it?
-    fn is_told_to_stay(&mut self) -> bool {
-        let through = match self.header().take_awaited_at() {
-            None => Through::Go,
-            key => {
-                let mut standing = Standing::at(self.home(), key);
-                let through = standing.through(self.ending());
-                let key = standing.into_key();
-                self.header().rare(|rare| rare.awaited_at = key);
-                through
-            }
-        };
-        if through == Through::Go {
-            self.stop_awaiting();
-        }
+    fn is_told_to_stay(&self, key: NodeKey) -> bool {
+        let mut standing = Standing::at(self.home(), Some(key));
+        let through = standing.through(self.ending());
+        let by = standing.into_key().map_or(AwaitedBy::Nobody, AwaitedBy::Node);
+        self.header().set_awaited_by(by);
         through == Through::Stay
     }
 
     /// Nobody awaits it any more, or somebody else.
     fn stop_awaiting(&self) {
         let header = self.header();
-        match (header.take_awaited_at(), header.awaiter()) {
-            (None, Some(name)) => self.home().unnote_await(header, name),
-            (key, _) => drop(Standing::at(self.home(), key)),
+        match header.take_awaiter() {
+            Some(Awaiter::Task(name)) => self.home().unnote_await(header, name),
+            Some(Awaiter::Node(key)) => drop(Standing::at(self.home(), Some(key))),
+            other => drop(other),
         }
-        drop(header.take_awaiter());
     }
 }
 

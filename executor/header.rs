@@ -26,13 +26,14 @@ pub(crate) struct Header {
     pub(crate) id: TaskId,
     pub(crate) location: &'static Location<'static>,
     pub(crate) parent: Option<TaskId>,
-    /// Who awaits the task, if it is a task: the bits of its name, or zero. See
-    /// [`Awaiter`].
+    /// Who awaits the task: see [`AwaitedBy`].
     awaiter: Cell<u64>,
     /// What few tasks have, made when first needed.
     rare: Cell<Option<Box<Rare>>>,
     /// The task that it awaits, when that is all.
     pub(crate) awaits: Cell<Awaits>,
+    /// What `awaiter` is.
+    awaited_by: Cell<Who>,
     /// Its scopes, and whatever else in it is waiting to be told.
     pub(crate) nodes: Cell<Nodes>,
     /// How many pointers there are to the task: see `counted.rs`.
@@ -57,18 +58,40 @@ pub(crate) struct Header {
 /// the await of a task that has no scope only leaves this note, and gets its
 /// place in the tree when there is a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Awaits {
-    Nothing,
-    /// The task in this slot, whose awaiter it is.
-    Task(u32),
-    /// That task has ended with a value, which has not been fetched yet.
-    Value,
-}
+pub(crate) struct Awaits(u32);
 
 impl Awaits {
+    pub(crate) const NOTHING: Awaits = Awaits(u32::MAX);
+    /// What it awaited has ended with a value, which has not been fetched yet.
+    pub(crate) const VALUE: Awaits = Awaits(u32::MAX - 1);
+
+    /// This task, whose awaiter it is.
     pub(crate) fn task(header: &Header) -> Awaits {
-        Awaits::Task(header.id.slot() as u32)
+        Awaits(header.id.slot() as u32)
     }
+
+    /// The slot of the task that it awaits.
+    pub(crate) fn slot(self) -> Option<u32> {
+        Some(self.0).filter(|&slot| slot < Awaits::VALUE.0)
+    }
+}
+
+/// Who awaits a task, as its header has it; whoever else does is rare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AwaitedBy {
+    Nobody,
+    /// This task, which has left itself a note.
+    Task(Name),
+    /// Whoever has this place in the tree of a task.
+    Node(NodeKey),
+}
+
+/// An [`AwaitedBy`] without its content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Who {
+    Nobody,
+    Task,
+    Node,
 }
 
 /// What stands in the place that a task's future and its outcome share.
@@ -87,10 +110,8 @@ pub(crate) struct Rare {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) callbacks: Callbacks,
     pub(crate) callbacks_ever: u32,
-    /// Who awaits the task, if it is not a task.
+    /// Who awaits the task, if the header does not say.
     awaiter: Option<Awaiter>,
-    /// Where the await of this task stands in the tree of whoever awaits it.
-    pub(crate) awaited_at: Option<NodeKey>,
     /// The wish to cancel that has not been fulfilled.
     pub(crate) request: Option<Arc<Request>>,
     /// The wish that it was last asked to fulfil: it may come from several sides.
@@ -122,9 +143,11 @@ pub(crate) struct Callbacks {
 /// Who is told that a task has ended: there is one at most, since there is one
 /// handle.
 pub(crate) enum Awaiter {
-    /// A task, by its own name. The others are rare.
+    /// A task that awaits nobody else, by its own name.
     Task(Name),
-    /// Whoever awaits the handle otherwise.
+    /// An await with a place in the tree of its task, where its waker is.
+    Node(NodeKey),
+    /// An await in no tree: of another executor, or outside of a turn.
     Waker(Waker),
     /// Whoever awaits many at once, and what the task is called there.
     Watch(Rc<Watch>, usize),
@@ -191,7 +214,8 @@ impl Header {
             parent,
             awaiter: Cell::new(0),
             rare: Cell::new(None),
-            awaits: Cell::new(Awaits::Nothing),
+            awaits: Cell::new(Awaits::NOTHING),
+            awaited_by: Cell::new(Who::Nobody),
             nodes: Cell::new(Nodes::EMPTY),
             pointers: Cell::new(1),
             askers: Cell::new(1),
@@ -234,8 +258,28 @@ impl Header {
         std::mem::forget(none); // so that nobody asks whether to drop it
     }
 
-    /// Who is to be woken when the task ends. Answers whose place that was.
+    /// Who awaits it, as far as the header says.
     #[inline]
+    pub(crate) fn awaited_by(&self) -> AwaitedBy {
+        match self.awaited_by.get() {
+            Who::Nobody => AwaitedBy::Nobody,
+            Who::Task => AwaitedBy::Task(Name::from_bits(self.awaiter.get())),
+            Who::Node => AwaitedBy::Node(NodeKey::from_bits(self.awaiter.get())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_awaited_by(&self, by: AwaitedBy) {
+        let (who, bits) = match by {
+            AwaitedBy::Nobody => (Who::Nobody, 0),
+            AwaitedBy::Task(name) => (Who::Task, name.to_bits()),
+            AwaitedBy::Node(key) => (Who::Node, key.to_bits()),
+        };
+        self.awaited_by.set(who);
+        self.awaiter.set(bits);
+    }
+
+    /// Who is to be woken when the task ends. Answers whose place that was.
     pub(crate) fn set_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
         let replaced = self.take_awaiter();
         if replaced.is_none() {
@@ -243,22 +287,24 @@ impl Header {
             self.if_rare(|rare| rare.callbacks.awaiter_after = rare.callbacks_ever);
         }
         match awaiter {
-            Awaiter::Task(name) => self.awaiter.set(name.to_bits()),
+            Awaiter::Task(name) => self.set_awaited_by(AwaitedBy::Task(name)),
+            Awaiter::Node(key) => self.set_awaited_by(AwaitedBy::Node(key)),
             other => self.rare(|rare| rare.awaiter = Some(other)),
         }
         replaced
     }
 
+    /// Whether this task, which has left itself a note, is to be woken when this
+    /// one ends.
+    #[inline]
+    pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
+        self.awaited_by() == AwaitedBy::Task(name)
+    }
+
     /// Whether nobody awaits it, or only this task, and it has nothing rare.
     #[inline]
     pub(crate) fn is_awaited_by_nobody_but(&self, name: Name) -> bool {
-        !self.has_rare() && (self.awaiter.get() == 0 || self.is_awaited_by_task(name))
-    }
-
-    /// This task is to be woken when this one, which has nothing rare, ends.
-    #[inline]
-    pub(crate) fn set_awaiting_task(&self, name: Name) {
-        self.awaiter.set(name.to_bits());
+        !self.has_rare() && (self.awaited_by.get() == Who::Nobody || self.is_awaited_by_task(name))
     }
 
     /// A task that it may await has ended.
@@ -266,27 +312,19 @@ impl Header {
     pub(crate) fn awaited_has_ended(&self, awaited: &Header) {
         if self.awaits.get() == Awaits::task(awaited) {
             let well = awaited.ending() == Some(Ending::Succeeded);
-            self.awaits.set(if well { Awaits::Value } else { Awaits::Nothing });
+            self.awaits.set(if well { Awaits::VALUE } else { Awaits::NOTHING });
         }
     }
 
     /// It does not await that task any more, or not by a note.
     #[inline]
     pub(crate) fn unnote_await(&self, awaited: &Header) {
-        if matches!(self.awaits.get(), Awaits::Value) || self.awaits.get() == Awaits::task(awaited)
-        {
-            self.awaits.set(Awaits::Nothing);
+        if self.awaits.get() == Awaits::VALUE || self.awaits.get() == Awaits::task(awaited) {
+            self.awaits.set(Awaits::NOTHING);
         }
     }
 
-    /// Whether this task is to be woken when this one ends.
-    #[inline]
-    pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
-        self.awaiter.get() == name.to_bits()
-    }
-
-    /// Whether waking `waker` would wake the present awaiter, which is not
-    /// known to be a task.
+    /// Whether waking `waker` would wake the awaiter, if that is in no tree.
     pub(crate) fn is_awaited_by(&self, waker: &Waker) -> bool {
         // `will_wake` compares, and calls nobody.
         let same = |rare: &mut Rare| match &rare.awaiter {
@@ -296,63 +334,48 @@ impl Header {
         self.if_rare(same) == Some(true)
     }
 
-    /// The task that the end of this one wakes, if it is one.
-    pub(crate) fn awaiting_task(&self, name_of: impl Fn(&Waker) -> Option<Name>) -> Option<Name> {
-        self.awaiter().or_else(|| {
-            let awaiter = self.if_rare(|rare| match &rare.awaiter {
-                Some(Awaiter::Waker(waker)) => name_of(waker),
-                Some(Awaiter::Watch(watch, _)) => {
-                    let waker = watch.waker.take();
-                    let name = waker.as_ref().and_then(&name_of);
-                    watch.waker.set(waker);
-                    name
-                }
-                _ => None,
-            });
-            awaiter.flatten()
-        })
+    /// Whom the end of this one wakes, if the header does not say, and if it is
+    /// a task.
+    pub(crate) fn rarely_awaited_by(
+        &self,
+        name_of: impl Fn(&Waker) -> Option<Name>,
+    ) -> Option<Name> {
+        let awaiter = self.if_rare(|rare| match &rare.awaiter {
+            Some(Awaiter::Waker(waker)) => name_of(waker),
+            Some(Awaiter::Watch(watch, _)) => {
+                let waker = watch.waker.take();
+                let name = waker.as_ref().and_then(&name_of);
+                watch.waker.set(waker);
+                name
+            }
+            _ => None,
+        });
+        awaiter.flatten()
     }
 
     /// Nobody awaits it any more.
     #[inline]
     pub(crate) fn take_awaiter(&self) -> Option<Awaiter> {
-        let name = self.awaiter();
-        self.awaiter.set(0);
-        match name {
-            Some(name) => Some(Awaiter::Task(name)),
-            None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
-        }
+        let awaiter = self.awaiter_to_wake();
+        self.set_awaited_by(AwaitedBy::Nobody);
+        awaiter
     }
 
-    /// Who is to be woken now. A task stays noted until it comes.
+    /// Who is to be woken now. Who is in the header stays noted until it comes.
     #[inline]
     pub(crate) fn awaiter_to_wake(&self) -> Option<Awaiter> {
-        match self.awaiter() {
-            Some(name) => Some(Awaiter::Task(name)),
-            None => self.if_rare(|rare| rare.awaiter.take()).flatten(),
-        }
-    }
-
-    /// The task that awaits it, or did when it ended.
-    #[inline]
-    pub(crate) fn awaiter(&self) -> Option<Name> {
-        match self.awaiter.get() {
-            0 => None,
-            bits => Some(Name::from_bits(bits)),
+        match self.awaited_by() {
+            AwaitedBy::Task(name) => Some(Awaiter::Task(name)),
+            AwaitedBy::Node(key) => Some(Awaiter::Node(key)),
+            AwaitedBy::Nobody => self.if_rare(|rare| rare.awaiter.take()).flatten(),
         }
     }
 
     /// Whether there is anything to be taken back when nobody awaits it any more.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
-        let rarely = |rare: &mut Rare| rare.awaiter.is_some() || rare.awaited_at.is_some();
-        self.awaiter.get() != 0 || self.if_rare(rarely) == Some(true)
-    }
-
-    /// Takes the mark of its await in the tree.
-    #[inline]
-    pub(crate) fn take_awaited_at(&self) -> Option<NodeKey> {
-        self.if_rare(|rare| rare.awaited_at.take()).flatten()
+        self.awaited_by.get() != Who::Nobody
+            || self.if_rare(|rare| rare.awaiter.is_some()) == Some(true)
     }
 
     /// One of those who could have asked for the outcome is gone. Answers whether
@@ -380,12 +403,6 @@ impl Header {
     #[inline]
     pub(crate) fn has_rare(&self) -> bool {
         self.if_rare(|_| ()).is_some()
-    }
-
-    /// The task that awaits this one does so no more.
-    #[inline]
-    pub(crate) fn forget_task_awaiter(&self) {
-        self.awaiter.set(0);
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {

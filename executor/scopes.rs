@@ -60,6 +60,14 @@ pub(crate) struct NodeKey {
 }
 
 impl NodeKey {
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.index) | u64::from(self.entry) << 32
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> NodeKey {
+        NodeKey { index: bits as u32, entry: (bits >> 32) as u32 }
+    }
+
     /// Tells this node from all others: the name of a deadline.
     pub(crate) fn entry(self) -> u32 {
         self.entry
@@ -259,6 +267,11 @@ impl Scopes {
             }
             index = previous;
         }
+    }
+
+    /// Whether a node has been told of nothing and has passed nothing on.
+    pub(crate) fn is_quiet(&self, key: NodeKey) -> bool {
+        self.get(key).is_none_or(|node| node.mark.is_none() && node.passed_on.is_none())
     }
 
     /// In which task a node is.
