@@ -344,6 +344,28 @@ impl State {
     }
 }
 
+impl State {
+    /// An await enters the tree of the running task. None outside of a task.
+    pub(crate) fn enter_await(&self, waker: &Waker) -> Option<NodeKey> {
+        let task = self.running.get()?;
+        let (waker, scope) = (waker.clone(), self.scope.get()); // foreign: no borrow is held
+        let table = self.table.borrow();
+        let nodes = &table.get(task)?.header().nodes;
+        Some(self.scopes.borrow_mut().enter(nodes, task, Kind::Forward, scope, waker))
+    }
+
+    /// An await that is over leaves the tree, if it has not been told of
+    /// anything there, as nearly always.
+    #[must_use]
+    pub(crate) fn leave_await(&self, key: NodeKey) -> bool {
+        let quiet = self.scopes.borrow().is_quiet(key);
+        if quiet {
+            drop(Standing::leave_tree(self, key));
+        }
+        quiet
+    }
+}
+
 /// The cancellation of a task by the request in its header.
 pub(crate) fn fulfil(home: &State, header: &Header) -> Cancelled {
     let wish = header.rare(|rare| rare.request.take());
@@ -437,7 +459,7 @@ impl Standing {
         Standing::leave_tree(&home, key)
     }
 
-    fn leave_tree(home: &Rc<State>, key: NodeKey) -> Option<Left> {
+    fn leave_tree(home: &State, key: NodeKey) -> Option<Left> {
         let mut scopes = home.scopes.borrow_mut();
         let task = scopes.task_of(key)?;
         let left = home.table.borrow().get(task).and_then(|cell| {
@@ -478,10 +500,6 @@ impl Standing {
     /// The await is through: what it waited for has ended, in this way.
     pub(crate) fn through(&mut self, ending: Option<Ending>) -> Through {
         let Some((home, key)) = &self.place else { return Through::Go };
-        if home.scopes.borrow().is_quiet(*key) {
-            drop(self.leave()); // as nearly always
-            return Through::Go;
-        }
         let (home, key) = (home.clone(), *key);
         let cancelled = ending == Some(Ending::Cancelled);
         // Told of a request when it had ended already: a value is still good;

@@ -52,7 +52,7 @@ impl State {
         if header.askers.get() == 0 {
             task.as_ref().discard();
         }
-        match (header.has_rare(), header.awaited_by()) {
+        match (header.has_rare_waiters(), header.awaited_by()) {
             (false, AwaitedBy::Nobody) => {}
             (false, AwaitedBy::Task(name)) => self.wake_awaiting_task(header, name),
             (false, AwaitedBy::Node(key)) => self.wake_node(key),

@@ -403,12 +403,13 @@ impl<T> Task<T> {
     /// that of another executor.
     fn stand_in_the_tree(&self, cx: &Context<'_>) -> Option<Awaiter> {
         let (home, header) = (self.home(), self.header());
-        let key = match header.awaited_by() {
-            AwaitedBy::Node(key) => Some(key),
-            _ => None,
+        let here = current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home)));
+        let mut standing = match header.awaited_by() {
+            AwaitedBy::Node(key) => Standing::at(home, Some(key)),
+            _ if here => return home.enter_await(cx.waker()).map(Awaiter::Node),
+            _ => return None,
         };
-        let mut standing = Standing::at(home, key);
-        if !current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home))) {
+        if !here {
             return None; // and what it had is left
         }
         if let Some(here) = standing.poll(Kind::Forward, cx)
@@ -430,6 +431,9 @@ impl<T> Task<T> {
             AwaitedBy::Task(name) => {
                 header.set_awaited_by(AwaitedBy::Nobody);
                 self.home().unnote_await(header, name);
+            }
+            AwaitedBy::Node(key) if self.home().leave_await(key) => {
+                self.header().set_awaited_by(AwaitedBy::Nobody);
             }
             AwaitedBy::Node(key) if self.is_told_to_stay(key) => return Poll::Pending,
             AwaitedBy::Node(_) => {}

@@ -399,6 +399,15 @@ impl Header {
         self.askers.get() == 0 && self.onlookers.get() == 0
     }
 
+    /// Whether somebody waits for it of whom the header does not say.
+    #[inline]
+    pub(crate) fn has_rare_waiters(&self) -> bool {
+        let waits = |rare: &mut Rare| {
+            rare.awaiter.is_some() || rare.guardian.is_some() || !rare.callbacks.list.is_empty()
+        };
+        self.if_rare(waits) == Some(true)
+    }
+
     /// Whether it has what few tasks have.
     #[inline]
     pub(crate) fn has_rare(&self) -> bool {
