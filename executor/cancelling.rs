@@ -102,7 +102,7 @@ impl State {
         let nodes = header.nodes.get();
         let mut told = Vec::new();
         let delivery = self.deliver_to(nodes, target, &request, &mut told);
-        self.as_if_queued(header.id.ticket(), || {
+        self.as_if_queued(header, || {
             told.into_iter().for_each(|key| self.wake_node(key));
         });
         delivery

@@ -49,6 +49,8 @@ pub(crate) struct Header {
     pub(crate) onlookers: Cell<u8>,
     /// What stands behind the header: see `task.rs`.
     pub(crate) within: Cell<Within>,
+    /// Whether it stands in the run queue: see `table.rs`.
+    pub(crate) queued: Cell<bool>,
 }
 
 /// The one task that a task awaits.
@@ -224,6 +226,7 @@ impl Header {
             hearing: Cell::new(Hearing::Open),
             onlookers: Cell::new(0),
             within: Cell::new(Within::Future),
+            queued: Cell::new(true), // it is enrolled next
         }
     }
 

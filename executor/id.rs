@@ -98,7 +98,8 @@ impl Ticket {
     }
 
     /// The low 24 bits of the serial.
-    pub(crate) fn serial(self) -> u32 {
+    #[cfg(test)]
+    fn serial(self) -> u32 {
         (self.0 >> SLOT_BITS) as u32
     }
 

@@ -18,7 +18,7 @@
 //!   everything that came later, shuffled or not.
 //!
 //! That a task stands in line at most once (**Once**) is kept by the mark in
-//! the task's slot: see `Slot` in `table.rs`.
+//! the task's header: see `table.rs`.
 
 use crate::id::Ticket;
 

@@ -210,10 +210,10 @@ impl State {
 
     /// Does `work` as if the task stood in the queue, so that what wakes it does
     /// not put it there: it is about to be polled.
-    pub(crate) fn as_if_queued(&self, ticket: Ticket, work: impl FnOnce()) {
-        self.table.borrow_mut().set_queued(ticket, true);
+    pub(crate) fn as_if_queued(&self, header: &Header, work: impl FnOnce()) {
+        header.queued.set(true);
         work();
-        self.table.borrow_mut().set_queued(ticket, false);
+        header.queued.set(false);
     }
 
     pub(crate) fn task(&self, id: TaskId) -> Option<TaskRc> {
@@ -421,10 +421,9 @@ impl State {
 
     /// What is known of a task now.
     pub(crate) fn info(&self, header: &Header) -> TaskInfo {
-        let queued = || self.table.borrow().is_queued(header.id);
         let state = match header.life.get() {
             Life::Polling | Life::PollingAsked | Life::Dropping => TaskState::Running,
-            Life::Waiting | Life::Asked if queued() => TaskState::Ready,
+            Life::Waiting | Life::Asked if header.queued.get() => TaskState::Ready,
             Life::Waiting | Life::Asked => TaskState::Waiting,
             Life::Ended(Ending::Succeeded) => TaskState::Succeeded,
             Life::Ended(Ending::Failed) => TaskState::Failed,

@@ -6,11 +6,11 @@
 //!
 //! # Invariants
 //!
-//! - **Once.** A task stands in the run queue at most once: the mark in its slot
-//!   is set by whoever pushes it, and cleared before its poll, so that a wake
-//!   during the poll counts.
-//! - **Nobody else's turn.** A ticket whose serial is not that of the slot's
-//!   tenant is of somebody who has gone, and wakes nobody.
+//! - **Once.** A task stands in the run queue at most once: the mark in its
+//!   header is set by whoever pushes it, and cleared before its poll, so that a
+//!   wake during the poll counts.
+//! - **Nobody else's turn.** A ticket that is not that of the slot's tenant is of
+//!   somebody who has gone, and wakes nobody.
 
 use crate::counted::TaskRc;
 use crate::header::Header;
@@ -19,27 +19,10 @@ use crate::run_queue::{Entry, RunQueue};
 use slab::Slab;
 
 pub(crate) struct Table {
-    slots: Slab<Slot>,
+    slots: Slab<TaskRc>,
     queue: RunQueue,
     /// How many tasks have ever been here: the serial of the youngest.
     serial: u64,
-}
-
-/// A task in the table, and whether it stands in the queue.
-struct Slot {
-    task: TaskRc,
-    /// The low 24 bits of the serial, and below them whether it is queued.
-    mark: u32,
-}
-
-impl Slot {
-    fn belongs_to(&self, ticket: Ticket) -> bool {
-        self.mark >> 1 == ticket.serial()
-    }
-
-    fn is_queued(&self) -> bool {
-        self.mark & 1 == 1
-    }
 }
 
 /// Who is next.
@@ -61,23 +44,16 @@ impl Table {
     /// Wakes a task.
     #[inline]
     pub(crate) fn wake(&mut self, ticket: Ticket) {
-        if let Some(slot) = self.slots.get_mut(ticket.slot())
-            && slot.mark == ticket.serial() << 1
-        {
-            slot.mark |= 1;
-            self.queue.push_task(ticket);
-        }
+        self.wake_after(ticket, |_| ());
     }
 
     /// Wakes a task, and lets `look` see its header before.
     #[inline]
     pub(crate) fn wake_after(&mut self, ticket: Ticket, look: impl FnOnce(&Header)) {
-        if let Some(slot) = self.slots.get_mut(ticket.slot())
-            && slot.belongs_to(ticket)
-        {
-            look(slot.task.header());
-            if !slot.is_queued() {
-                slot.mark |= 1;
+        if let Some(task) = self.find(ticket) {
+            let header = task.header();
+            look(header);
+            if !header.queued.replace(true) {
                 self.queue.push_task(ticket);
             }
         }
@@ -105,12 +81,12 @@ impl Table {
     pub(crate) fn next(&mut self) -> Option<Next> {
         Some(match self.queue.pop()? {
             Entry::Callback => Next::Callback,
-            Entry::Task(ticket) => match self.slots.get_mut(ticket.slot()) {
-                Some(slot) if slot.belongs_to(ticket) => {
-                    slot.mark &= !1; // before the poll (Once)
-                    Next::Task(slot.task.clone())
+            Entry::Task(ticket) => match self.find(ticket) {
+                Some(task) => {
+                    task.header().queued.set(false); // before the poll (Once)
+                    Next::Task(task.clone())
                 }
-                _ => Next::Nobody,
+                None => Next::Nobody,
             },
         })
     }
@@ -125,17 +101,6 @@ impl Table {
     pub(crate) fn queue(&self) -> impl Iterator<Item = Entry> + '_ {
         self.queue.iter()
     }
-
-    pub(crate) fn is_queued(&self, id: TaskId) -> bool {
-        self.slots.get(id.slot()).is_some_and(Slot::is_queued)
-    }
-
-    /// Says of a task that it stands in the queue, or that it does not.
-    pub(crate) fn set_queued(&mut self, ticket: Ticket, queued: bool) {
-        if let Some(slot) = self.slots.get_mut(ticket.slot()) {
-            slot.mark = slot.mark & !1 | u32::from(queued);
-        }
-    }
 }
 
 // ---- Coming and going ------------------------------------------------------------
@@ -148,7 +113,8 @@ impl Table {
         let vacant = self.slots.vacant_entry();
         let id = TaskId::new(self.serial + 1, vacant.key());
         let (task, answer) = make(id);
-        vacant.insert(Slot { task, mark: id.ticket().serial() << 1 | 1 });
+        debug_assert!(task.header().queued.get(), "what a new header says");
+        vacant.insert(task);
         self.serial = id.number();
         self.queue.push_task(id.ticket());
         (id, answer)
@@ -158,26 +124,24 @@ impl Table {
     /// held.
     #[inline]
     pub(crate) fn strike_off(&mut self, id: TaskId) -> Option<TaskRc> {
-        let slot = self.slots.try_remove(id.slot())?;
-        debug_assert_eq!(slot.task.header().id, id, "a live task is in its slot");
-        Some(slot.task)
+        let task = self.slots.try_remove(id.slot())?;
+        debug_assert_eq!(task.header().id, id, "a live task is in its slot");
+        Some(task)
     }
 
     pub(crate) fn get(&self, id: TaskId) -> Option<&TaskRc> {
-        let slot = self.slots.get(id.slot())?;
-        (slot.task.header().id == id).then_some(&slot.task)
+        self.slots.get(id.slot()).filter(|task| task.header().id == id)
     }
 
     /// Whoever this ticket is of, if he is still here.
     #[inline]
     pub(crate) fn find(&self, ticket: Ticket) -> Option<&TaskRc> {
-        let slot = self.slots.get(ticket.slot()).filter(|slot| slot.belongs_to(ticket))?;
-        Some(&slot.task)
+        self.slots.get(ticket.slot()).filter(|task| task.header().id.ticket() == ticket)
     }
 
     /// Whoever is in this slot.
     pub(crate) fn tenant(&self, slot: u32) -> Option<&TaskRc> {
-        self.slots.get(slot as usize).map(|slot| &slot.task)
+        self.slots.get(slot as usize)
     }
 
     #[inline]
@@ -192,7 +156,7 @@ impl Table {
 
     /// Every live task, the youngest first.
     pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
-        let mut all: Vec<_> = self.slots.iter().map(|(_, slot)| slot.task.clone()).collect();
+        let mut all: Vec<_> = self.slots.iter().map(|(_, task)| task.clone()).collect();
         all.sort_unstable_by_key(|task| std::cmp::Reverse(task.header().id));
         all
     }
