@@ -358,9 +358,14 @@ impl State {
     /// anything there, as nearly always.
     #[must_use]
     pub(crate) fn leave_await(&self, key: NodeKey) -> bool {
-        let quiet = self.scopes.borrow().is_quiet(key);
-        if quiet {
-            drop(Standing::leave_tree(self, key));
+        let mut scopes = self.scopes.borrow_mut();
+        let quiet = scopes.is_quiet(key);
+        if let Some(task) = scopes.task_of(key).filter(|_| quiet) {
+            let table = self.table.borrow();
+            let nodes = table.get(task).map(|task| &task.header().nodes);
+            let waker = nodes.and_then(|nodes| scopes.leave_quietly(nodes, key));
+            drop((scopes, table));
+            drop(waker); // foreign: no borrow is held
         }
         quiet
     }

@@ -222,7 +222,7 @@ impl<T> Task<T> {
         if !self.is_finished() {
             self.stop_awaiting(); // by itself; from now on among others
             self.home().lend_rare(self.header());
-            drop(self.header().set_awaiter(Awaiter::Watch(watch.clone(), place)));
+            drop(self.header().set_rare_awaiter(Awaiter::Watch(watch.clone(), place)));
         }
         self.is_finished()
     }
@@ -389,24 +389,28 @@ impl<T> Task<T> {
             AwaitedBy::Node(_) => None,
             _ => name_of(waker).filter(|&name| home.note_await(header, name)),
         };
-        let awaiter = match note.map(Awaiter::Task).or_else(|| self.stand_in_the_tree(cx)) {
-            Some(awaiter) => awaiter,
-            None if header.is_awaited_by(waker) => return Poll::Pending,
-            None => Awaiter::Waker(waker.clone()),
+        let by = match note {
+            Some(name) => Some(AwaitedBy::Task(name)),
+            None => self.stand_in_the_tree(cx).map(AwaitedBy::Node),
         };
-        drop(header.set_awaiter(awaiter));
+        let replaced = match by {
+            Some(by) => header.set_awaiter(by),
+            None if header.is_awaited_by(waker) => None,
+            None => header.set_rare_awaiter(Awaiter::Waker(waker.clone())),
+        };
+        drop(replaced);
         Poll::Pending
     }
 
     /// The await has a place in the tree, and does there what it is told. None
     /// if there is no tree, and nothing is passed on: outside of a turn, or in
     /// that of another executor.
-    fn stand_in_the_tree(&self, cx: &Context<'_>) -> Option<Awaiter> {
+    fn stand_in_the_tree(&self, cx: &Context<'_>) -> Option<NodeKey> {
         let (home, header) = (self.home(), self.header());
         let here = current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home)));
         let mut standing = match header.awaited_by() {
             AwaitedBy::Node(key) => Standing::at(home, Some(key)),
-            _ if here => return home.enter_await(cx.waker()).map(Awaiter::Node),
+            _ if here => return home.enter_await(cx.waker()),
             _ => return None,
         };
         if !here {
@@ -419,7 +423,7 @@ impl<T> Task<T> {
             // It waits for us in its turn: there is nobody to wait for.
             here.home.raise(told.request());
         }
-        standing.into_key().map(Awaiter::Node)
+        standing.into_key()
     }
 
     /// The await of a task that has finished.

@@ -282,17 +282,27 @@ impl Header {
         self.awaiter.set(bits);
     }
 
-    /// Who is to be woken when the task ends. Answers whose place that was.
-    pub(crate) fn set_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
+    /// Who is to be woken when the task ends, if nobody else was before.
+    /// Otherwise answers whose place that was.
+    #[inline]
+    pub(crate) fn set_awaiter(&self, by: AwaitedBy) -> Option<Awaiter> {
+        let replaced = if self.has_rare() { self.make_place() } else { None };
+        self.set_awaited_by(by);
+        replaced
+    }
+
+    /// The same, for whom the header has no room.
+    pub(crate) fn set_rare_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
+        let replaced = self.make_place();
+        self.rare(|rare| rare.awaiter = Some(awaiter));
+        replaced
+    }
+
+    fn make_place(&self) -> Option<Awaiter> {
         let replaced = self.take_awaiter();
         if replaced.is_none() {
             // Awaiters and callbacks are served in the order in which they came.
             self.if_rare(|rare| rare.callbacks.awaiter_after = rare.callbacks_ever);
-        }
-        match awaiter {
-            Awaiter::Task(name) => self.set_awaited_by(AwaitedBy::Task(name)),
-            Awaiter::Node(key) => self.set_awaited_by(AwaitedBy::Node(key)),
-            other => self.rare(|rare| rare.awaiter = Some(other)),
         }
         replaced
     }

@@ -282,6 +282,20 @@ impl Scopes {
     /// Takes a node out. What it answers is to be dropped where no borrow is
     /// held: the node's waker is in it.
     pub(crate) fn leave(&mut self, nodes: &Cell<Nodes>, key: NodeKey) -> Option<Left> {
+        let node = self.unlink(nodes, key)?;
+        let Node { kind, parent, held, passed_on, waker, mark, .. } = node;
+        Some(Left { kind, parent, held, passed_on, _mark: mark, _waker: waker })
+    }
+
+    /// The same, for a node that is quiet: only its waker is left.
+    #[inline]
+    pub(crate) fn leave_quietly(&mut self, nodes: &Cell<Nodes>, key: NodeKey) -> Option<Waker> {
+        debug_assert!(self.is_quiet(key), "it has neither been told nor passed anything on");
+        self.unlink(nodes, key)?.waker
+    }
+
+    #[inline]
+    fn unlink(&mut self, nodes: &Cell<Nodes>, key: NodeKey) -> Option<Node> {
         self.get(key)?;
         let node = self.nodes.remove(key.index as usize);
         let Node { parent, children, previous, next, .. } = node;
@@ -299,8 +313,7 @@ impl Scopes {
         if children > 0 {
             self.adopt(first, key, parent);
         }
-        let Node { kind, held, passed_on, waker, mark, .. } = node;
-        Some(Left { kind, parent, held, passed_on, _mark: mark, _waker: waker })
+        Some(node)
     }
 
     /// Those below a node that has left are now below its parent. Rare: a
