@@ -10,12 +10,11 @@
 
 use crate::clock::Instant;
 use crate::header::AwaitedBy;
-use crate::id::{Name, TaskId, Ticket};
+use crate::id::{Name, TaskId};
 use crate::report::{TaskInfo, TaskState};
 use crate::run_queue::Entry;
 use crate::state::State;
 use crate::waker::name_of;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// The state of an executor at one moment, as plain data. Its `Display` is the
@@ -33,10 +32,14 @@ use std::fmt;
 /// assert!(dump.contains("\"nap\""));
 /// assert!(dump.contains("waits for a timer"));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dump {
+    /// How it is written. An error of `block_on` may hold a dump, so that every
+    /// program can print one; but only one that makes dumps has this linked in.
+    write: fn(&Dump, &mut fmt::Formatter<'_>) -> fmt::Result,
     now: Instant,
-    tasks: BTreeMap<TaskId, Dumped>,
+    /// The oldest first, so that a task is found by halving.
+    tasks: Vec<Dumped>,
     ready: Vec<TaskId>,
     timers: usize,
     unretrieved: Vec<TaskInfo>,
@@ -54,24 +57,27 @@ struct Dumped {
 
 impl Dump {
     pub(crate) fn of(state: &State) -> Dump {
-        let live = state.youngest_first();
-        let mut by_slot = BTreeMap::new();
-        let mut tasks = BTreeMap::new();
-        for task in &live {
-            let header = task.header();
-            by_slot.insert(header.id.slot(), header.id);
-            let dumped =
-                Dumped { info: state.info(header), timers: Vec::new(), awaits: Vec::new() };
-            tasks.insert(header.id, dumped);
-        }
-        let tenant = |ticket: Ticket| {
-            let id = *by_slot.get(&ticket.slot())?;
-            (id.ticket() == ticket).then_some(id)
+        let mut live = state.youngest_first();
+        live.reverse();
+        let table = state.table.borrow();
+        let wheel = state.wheel.borrow();
+        let tenant = |ticket| table.find(ticket).map(|task| task.header().id);
+        let ready = table.queue().filter_map(|entry| match entry {
+            Entry::Task(ticket) => tenant(ticket),
+            Entry::Callback => None,
+        });
+        let mut dump = Dump {
+            write: Dump::write,
+            now: state.latest(),
+            tasks: live.iter().map(|task| Dumped::new(state.info(task.header()))).collect(),
+            ready: ready.collect(),
+            timers: wheel.pending(),
+            unretrieved: Vec::new(),
         };
-        let ours =
-            |name: Name| (name.executor() == state.number).then(|| tenant(name.ticket())).flatten();
-        for (deadline, waker) in state.wheel.borrow().iter() {
-            if let Some(sleeper) = name_of(waker).and_then(ours).and_then(|id| tasks.get_mut(&id)) {
+        // Whoever is named, if it is one of ours.
+        let ours = |name: Name| tenant(name.ticket()).filter(|_| name.executor() == state.number);
+        for (deadline, waker) in wheel.iter() {
+            if let Some(sleeper) = dump.task(name_of(waker).and_then(ours)) {
                 sleeper.timers.push(deadline);
             }
         }
@@ -82,28 +88,28 @@ impl Dump {
                 AwaitedBy::Node(key) => state.scopes.borrow().task_of(key),
                 AwaitedBy::Nobody => header.rarely_awaited_by(name_of).and_then(ours),
             };
-            if let Some(awaiter) = awaiter.and_then(|id| tasks.get_mut(&id)) {
+            if let Some(awaiter) = dump.task(awaiter) {
                 awaiter.awaits.push(header.id);
             }
         }
-        let table = state.table.borrow();
-        let ready = table.queue().filter_map(|entry| match entry {
-            Entry::Task(ticket) => tenant(ticket),
-            Entry::Callback => None,
-        });
-        let held = state.held_failures();
-        Dump {
-            now: state.latest(),
-            ready: ready.collect(),
-            timers: state.wheel.borrow().pending(),
-            unretrieved: held.iter().map(|task| state.info(task.header())).collect(),
-            tasks,
+        for task in state.held_failures() {
+            dump.unretrieved.push(state.info(task.header()));
         }
+        dump
+    }
+
+    fn place(&self, id: TaskId) -> Option<usize> {
+        self.tasks.binary_search_by_key(&id, |dumped| dumped.info.id()).ok()
+    }
+
+    fn task(&mut self, id: Option<TaskId>) -> Option<&mut Dumped> {
+        let place = self.place(id?)?;
+        Some(&mut self.tasks[place])
     }
 
     /// The live tasks, the oldest first.
     pub fn tasks(&self) -> impl Iterator<Item = &TaskInfo> + '_ {
-        self.tasks.values().map(|dumped| &dumped.info)
+        self.tasks.iter().map(|dumped| &dumped.info)
     }
 
     /// Tasks that await one another in a circle; each circle once.
@@ -114,18 +120,18 @@ impl Dump {
     pub fn cycles(&self) -> Vec<Vec<TaskId>> {
         let mut cycles = Vec::new();
         // On which walk a task was met first: each is walked through once.
-        let mut met = BTreeMap::new();
-        for (walk, &start) in self.tasks.keys().enumerate() {
+        let mut met = vec![None; self.tasks.len()];
+        for walk in 0..self.tasks.len() {
             let mut path = Vec::new();
-            let mut at = Some(start);
-            while let Some(id) = at.filter(|id| !met.contains_key(id)) {
-                met.insert(id, walk);
-                path.push(id);
-                at = self.only_await(id);
+            let mut at = Some(walk);
+            while let Some(place) = at.filter(|&place| met[place].is_none()) {
+                met[place] = Some(walk);
+                path.push(self.tasks[place].info.id());
+                at = self.tasks[place].only_await().and_then(|id| self.place(id));
             }
             // Back on this very walk: from there on it is a circle.
-            if let Some(id) = at.filter(|id| met[id] == walk)
-                && let Some(entry) = path.iter().position(|&on| on == id)
+            if let Some(place) = at.filter(|&place| met[place] == Some(walk))
+                && let Some(entry) = path.iter().position(|&on| on == self.tasks[place].info.id())
             {
                 cycles.push(path.split_off(entry));
             }
@@ -133,17 +139,53 @@ impl Dump {
         cycles
     }
 
-    /// Whom a task awaits, if that is all it waits for.
-    fn only_await(&self, id: TaskId) -> Option<TaskId> {
-        let dumped = self.tasks.get(&id)?;
-        match (&dumped.awaits[..], dumped.timers.is_empty()) {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (tasks, ready, timers) = (self.tasks.len(), self.ready.len(), self.timers);
+        write!(f, "{tasks} tasks at {}, {ready} ready, {timers} timers", self.now)?;
+        // An explicit stack: a chain of a million spawns is a deep tree.
+        let mut children = vec![Vec::new(); self.tasks.len()];
+        let mut stack = Vec::new();
+        for place in (0..self.tasks.len()).rev() {
+            match self.tasks[place].info.parent().and_then(|parent| self.place(parent)) {
+                Some(parent) => children[parent].push(place),
+                None => stack.push((place, 1)),
+            }
+        }
+        while let Some((place, depth)) = stack.pop() {
+            self.tasks[place].write(f, depth)?;
+            stack.extend(children[place].iter().map(|&child| (child, depth + 1)));
+        }
+        if !self.ready.is_empty() {
+            f.write_str("\nready queue:")?;
+            self.ready.iter().try_for_each(|id| write!(f, " {id}"))?;
+        }
+        for info in &self.unretrieved {
+            write!(f, "\nunretrieved failure: task {info}")?;
+        }
+        for cycle in self.cycles() {
+            f.write_str("\ndeadlock: ")?;
+            cycle.iter().try_for_each(|id| write!(f, "{id} awaits "))?;
+            write!(f, "{}", cycle[0])?;
+        }
+        Ok(())
+    }
+}
+
+impl Dumped {
+    fn new(info: TaskInfo) -> Dumped {
+        Dumped { info, timers: Vec::new(), awaits: Vec::new() }
+    }
+
+    /// Whom the task awaits, if that is all it waits for.
+    fn only_await(&self) -> Option<TaskId> {
+        match (&self.awaits[..], self.timers.is_empty()) {
             (&[one], true) => Some(one),
             _ => None,
         }
     }
 
-    fn write_task(&self, f: &mut fmt::Formatter<'_>, id: TaskId, depth: usize) -> fmt::Result {
-        let Dumped { info, timers, awaits } = &self.tasks[&id];
+    fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
+        let Dumped { info, timers, awaits } = self;
         let state = match info.state() {
             TaskState::Ready => "ready",
             TaskState::Running => "running",
@@ -169,39 +211,16 @@ impl Dump {
     }
 }
 
+/// The tree of tasks as text.
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (tasks, ready, timers) = (self.tasks.len(), self.ready.len(), self.timers);
-        write!(f, "{tasks} tasks at {}, {ready} ready, {timers} timers", self.now)?;
-        // An explicit stack: a chain of a million spawns is a deep tree.
-        let is_root =
-            |info: &TaskInfo| info.parent().is_none_or(|parent| !self.tasks.contains_key(&parent));
-        let mut children: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
-        let mut stack = Vec::new();
-        for info in self.tasks().collect::<Vec<_>>().into_iter().rev() {
-            match info.parent() {
-                Some(parent) if !is_root(info) => {
-                    children.entry(parent).or_default().push(info.id())
-                }
-                _ => stack.push((info.id(), 1)),
-            }
-        }
-        while let Some((id, depth)) = stack.pop() {
-            self.write_task(f, id, depth)?;
-            let below = children.remove(&id).unwrap_or_default();
-            stack.extend(below.into_iter().map(|child| (child, depth + 1)));
-        }
-        if !self.ready.is_empty() {
-            let ready: Vec<String> = self.ready.iter().map(ToString::to_string).collect();
-            write!(f, "\nready queue: {}", ready.join(" "))?;
-        }
-        for info in &self.unretrieved {
-            write!(f, "\nunretrieved failure: task {info}")?;
-        }
-        for cycle in self.cycles() {
-            let cycle: Vec<String> = cycle.iter().map(ToString::to_string).collect();
-            write!(f, "\ndeadlock: {} awaits {}", cycle.join(" awaits "), cycle[0])?;
-        }
-        Ok(())
+        (self.write)(self, f)
+    }
+}
+
+/// The same.
+impl fmt::Debug for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.write)(self, f)
     }
 }
