@@ -19,6 +19,7 @@ use crate::life::{Ending, Hearing, Held, Life};
 use crate::outcome::{Origin, catch};
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::state::{Counts, Phase, State, add_one, request};
+use crate::table::oldest_first;
 use std::cell::Cell;
 use std::mem::take;
 use std::pin::Pin;
@@ -312,9 +313,7 @@ impl State {
     /// All failures that somebody holds and has not asked for, oldest first.
     pub(crate) fn held_failures(&self) -> Vec<TaskRc> {
         let held = self.held.borrow();
-        let mut tasks: Vec<TaskRc> = held.iter().map(|(_, task)| task.clone()).collect();
-        tasks.sort_unstable_by_key(|task| task.header().id);
-        tasks
+        oldest_first(held.iter().map(|(_, task)| task.clone()).collect())
     }
 
     /// A spawn was refused.

@@ -51,6 +51,7 @@ mod run_queue;
 mod inbox;
 // II. What time is it?
 mod clock;
+mod order;
 mod wheel;
 // III. What became of it?
 mod outcome;

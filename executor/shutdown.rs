@@ -91,7 +91,9 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     // What is spawned from here on, by destructors say, is refused.
     state.phase.set(Phase::Closed);
     refuse_errands(state);
-    state.drop_all(kind);
+    if state.live() > 0 {
+        state.drop_all(kind);
+    }
     let mut still_held = 0;
     // A callback may drop handles, and a handler may do anything; what they
     // cause is delivered too, but they do not go on for ever.
@@ -103,7 +105,9 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
         if state.has_reports() {
             turn::deliver_reports(state);
         }
-        still_held += report_held(state);
+        if !state.held.borrow().is_empty() {
+            still_held += report_held(state);
+        }
         if state.callbacks.borrow().is_empty() && !state.has_reports() {
             break;
         }

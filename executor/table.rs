@@ -15,6 +15,7 @@
 use crate::counted::TaskRc;
 use crate::header::Header;
 use crate::id::{TaskId, Ticket};
+use crate::order::{Ranked, sort};
 use crate::run_queue::{Entry, RunQueue};
 use slab::Slab;
 
@@ -156,8 +157,9 @@ impl Table {
 
     /// Every live task, the youngest first.
     pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
-        let mut all: Vec<_> = self.slots.iter().map(|(_, task)| task.clone()).collect();
-        all.sort_unstable_by_key(|task| std::cmp::Reverse(task.header().id));
+        let all = self.slots.iter().map(|(_, task)| task.clone());
+        let mut all = oldest_first(all.collect());
+        all.reverse();
         all
     }
 
@@ -170,4 +172,18 @@ impl Table {
             self.slots = Slab::new();
         }
     }
+}
+
+/// Puts tasks in order of their age.
+pub(crate) fn oldest_first(tasks: Vec<TaskRc>) -> Vec<TaskRc> {
+    if tasks.len() < 2 {
+        return tasks;
+    }
+    let rank = |(place, task): (usize, &TaskRc)| Ranked {
+        rank: (task.header().id.number(), 0),
+        place: place as u32,
+    };
+    let mut ranked: Vec<Ranked> = tasks.iter().enumerate().map(rank).collect();
+    sort(&mut ranked);
+    ranked.iter().map(|ranked| tasks[ranked.place as usize].clone()).collect()
 }

@@ -28,6 +28,7 @@
 //!   deadline is known, or nobody has asked since it was cancelled.
 
 use crate::clock::Instant;
+use crate::order::{Ranked, sort};
 use slab::Slab;
 use std::task::Waker;
 
@@ -57,7 +58,7 @@ pub(crate) struct Wheel {
     /// How many timers have not fired.
     pending: usize,
     /// Room for sorting, kept from one use to the next.
-    scratch: Vec<u32>,
+    scratch: Vec<Ranked>,
 }
 
 struct Timer {
@@ -65,6 +66,14 @@ struct Timer {
     arrival: u64,
     waker: Option<Waker>,
     link: Link,
+}
+
+impl Timer {
+    /// As it is sorted: by deadline, and then by arrival.
+    #[inline]
+    fn ranked(&self, index: u32) -> Ranked {
+        Ranked { rank: (self.deadline.as_nanos(), self.arrival), place: index }
+    }
 }
 
 /// Where a timer stands, and between whom.
@@ -163,7 +172,7 @@ impl Wheel {
                 let next = timer.link.next;
                 if timer.deadline <= now {
                     timer.link.place = Place::Fired;
-                    fired.push(index);
+                    fired.push(timer.ranked(index));
                 } else {
                     // Handed down; or, on the lowest level, not quite yet.
                     self.link(index);
@@ -176,8 +185,8 @@ impl Wheel {
         }
         self.present = self.present.max(end);
         self.pending -= fired.len();
-        self.sort(&mut fired);
-        let wakers = fired.drain(..).map(|index| self.timers[index as usize].waker.take());
+        sort(&mut fired);
+        let wakers = fired.drain(..).map(|due| self.timers[due.place as usize].waker.take());
         due.extend(wakers.flatten());
         self.scratch = fired;
     }
@@ -362,27 +371,21 @@ impl Wheel {
         self.levels[level].slots()[slot].first
     }
 
-    fn sort(&self, indices: &mut [u32]) {
-        indices.sort_unstable_by_key(|&index| {
-            let timer = &self.timers[index as usize];
-            (timer.deadline, timer.arrival)
-        });
-    }
-
     /// Sorts a slot's list, so that its least is the first from now on.
     ///
     /// Timers mostly come in order (every request gets the same timeout), and
     /// then this is never called, however many are cancelled.
     fn put_in_order(&mut self, level: usize, slot: usize) {
-        let mut indices = std::mem::take(&mut self.scratch);
+        let mut timers = std::mem::take(&mut self.scratch);
         let mut index = self.take_list(level, slot);
         while index != NONE {
-            indices.push(index);
-            index = self.timers[index as usize].link.next;
+            let timer = &self.timers[index as usize];
+            timers.push(timer.ranked(index));
+            index = timer.link.next;
         }
-        self.sort(&mut indices);
-        indices.drain(..).for_each(|index| self.link(index));
-        self.scratch = indices;
+        sort(&mut timers);
+        timers.drain(..).for_each(|timer| self.link(timer.place));
+        self.scratch = timers;
     }
 
     /// Gives memory back after a crowd has gone.
