@@ -133,6 +133,13 @@ pub(crate) struct Rare {
     pub(crate) held_at: Option<usize>,
 }
 
+impl Rare {
+    #[cold]
+    fn boxed() -> Box<Rare> {
+        Box::default()
+    }
+}
+
 /// The done callbacks of a task.
 #[derive(Default)]
 pub(crate) struct Callbacks {
@@ -233,7 +240,7 @@ impl Header {
     /// Works on the rare things, made now if there were none. `work` must not
     /// call foreign code, nor drop any: it would find the rare things gone.
     pub(crate) fn rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> R {
-        let mut rare = self.rare.take().unwrap_or_default();
+        let mut rare = self.rare.take().unwrap_or_else(Rare::boxed);
         let answer = work(&mut rare);
         self.put_back(rare);
         answer

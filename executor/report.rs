@@ -107,21 +107,26 @@ impl Report {
         Report::make(ReportKind::Library, "report").with_error(error.into())
     }
 
+    #[cold]
+    #[inline(never)]
     pub(crate) fn make(kind: ReportKind, message: impl Into<Cow<'static, str>>) -> Report {
         let (message, effect) = (message.into(), Effect::None);
         Report(Box::new(Content { kind, task: None, error: None, message, effect }))
     }
 
+    #[inline(never)]
     pub(crate) fn about(mut self, task: TaskInfo) -> Report {
         self.0.task = Some(task);
         self
     }
 
+    #[inline(never)]
     pub(crate) fn with_error(mut self, error: anyhow::Error) -> Report {
         self.0.error = Some(error);
         self
     }
 
+    #[inline(never)]
     pub(crate) fn with_panic(self, panicked: Panicked) -> Report {
         self.with_error(anyhow::Error::new(panicked))
     }
