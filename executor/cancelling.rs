@@ -260,6 +260,7 @@ impl State {
     }
 
     /// Polls what stands within a deadline; `None`, within a shield.
+    #[inline]
     pub(crate) fn with_deadline<R>(
         &self,
         deadline: Option<Instant>,
@@ -449,7 +450,7 @@ impl Standing {
         if moved {
             return;
         }
-        drop(self.leave()); // it was struck off, or is in another task now
+        self.leave(); // it was struck off, or is in another task now
         if let (Some(cell), Some(own)) = (state.task(task), own) {
             let key = state.scopes.borrow_mut().enter(&cell.header().nodes, task, kind, scope, own);
             self.place = Some((state.clone(), key));
@@ -459,12 +460,16 @@ impl Standing {
     /// Leaves the tree. What a shield held back goes on; what else becomes of
     /// the request that it leaves behind is the caller's affair.
     #[inline]
-    pub(crate) fn leave(&mut self) -> Option<Left> {
-        let (home, key) = self.place.take()?;
-        Standing::leave_tree(&home, key)
+    pub(crate) fn leave(&mut self) {
+        if self.place.is_some() {
+            drop(self.leave_tree());
+        }
     }
 
-    fn leave_tree(home: &State, key: NodeKey) -> Option<Left> {
+    /// Answers the request that was passed on, if there is one, and where.
+    #[inline(never)]
+    fn leave_tree(&mut self) -> Option<(Rc<State>, Arc<Request>)> {
+        let (home, key) = self.place.take()?;
         let mut scopes = home.scopes.borrow_mut();
         let task = scopes.task_of(key)?;
         let left = home.table.borrow().get(task).and_then(|cell| {
@@ -477,7 +482,7 @@ impl Standing {
         {
             home.shield_is_through(cell.header(), &left);
         }
-        Some(left)
+        left.passed_on.map(|request| (home, request))
     }
 
     /// What was waited for has ended because of `request`, which now goes on
@@ -498,7 +503,7 @@ impl Standing {
         if let Some(nodes) = nodes {
             home.scopes.borrow().set_raised(nodes, catcher);
         }
-        drop(self.leave());
+        self.leave();
         home.raise(request);
     }
 
@@ -512,7 +517,7 @@ impl Standing {
         if let Some(told) = (Here { home: &home, key }).heard() {
             let request = told.request().clone();
             if ending == Some(Ending::Succeeded) {
-                drop(self.leave());
+                self.leave();
                 home.put_back(&request);
                 return Through::Go;
             }
@@ -521,14 +526,14 @@ impl Standing {
         }
         let passed_on = home.scopes.borrow().passed_on(key);
         let Some(request) = passed_on else {
-            drop(self.leave());
+            self.leave();
             return Through::Go;
         };
         if cancelled {
             self.raise_with_others(&request);
             return Through::Stay;
         }
-        drop(self.leave());
+        self.leave();
         // It ended otherwise: its outcome is news, and the request still stands.
         home.put_back(&request);
         Through::Go
@@ -547,8 +552,8 @@ pub(crate) enum Through {
 impl Drop for Standing {
     #[inline]
     fn drop(&mut self) {
-        if let Some((home, key)) = self.place.take() {
-            Standing::give_up(&home, key);
+        if self.place.is_some() {
+            self.give_up();
         }
     }
 }
@@ -556,9 +561,11 @@ impl Drop for Standing {
 impl Standing {
     /// The await is given up, and with it the wait for the effect of a request.
     /// The request still stands.
-    fn give_up(home: &Rc<State>, key: NodeKey) {
-        let passed_on = Standing::leave_tree(home, key).and_then(|left| left.passed_on);
-        if let Some(request) = passed_on.filter(|request| !request.is_raised()) {
+    #[inline(never)]
+    fn give_up(&mut self) {
+        if let Some((home, request)) = self.leave_tree()
+            && !request.is_raised()
+        {
             home.put_back(&request);
         }
     }

@@ -192,7 +192,7 @@ impl<T> Children<T> {
             }
             current::with(|state| state.map(|state| state.put_back(&request)));
         }
-        drop(self.standing.leave());
+        self.standing.leave();
         Poll::Ready(News::All)
     }
 

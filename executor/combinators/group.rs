@@ -465,7 +465,7 @@ impl<T> Fate<T> {
         let home = &self.members.home;
         match (self.request.take(), value) {
             (request, _) if !errors.is_empty() => {
-                drop(standing.leave());
+                standing.leave();
                 request.into_iter().for_each(|request| home.put_back(&request));
                 Poll::Ready(Err(GroupError { errors }))
             }
@@ -475,7 +475,7 @@ impl<T> Fate<T> {
                 Poll::Pending
             }
             (None, Some(value)) => {
-                drop(standing.leave());
+                standing.leave();
                 Poll::Ready(Ok(value))
             }
             (None, None) => unreachable!("a body stops because of a request or an error"),

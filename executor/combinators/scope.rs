@@ -75,7 +75,7 @@ impl<F: Future> Around<F> for Scope {
         let mut heard = here.heard();
         if heard.is_none() {
             if let Poll::Ready(output) = here.inside(|| inner.poll(cx)) {
-                drop(self.standing.leave());
+                self.standing.leave();
                 future.set(None);
                 return Poll::Ready(Ok(output));
             }
@@ -86,7 +86,7 @@ impl<F: Future> Around<F> for Scope {
         // What is inside is dropped where it stands, inside still; after that
         // nobody can tell us anything any more.
         here.drop_inside(cancelled.request(), || future.set(None));
-        drop(self.standing.leave());
+        self.standing.leave();
         Poll::Ready(Err(cancelled))
     }
 }

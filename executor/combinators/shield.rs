@@ -59,7 +59,7 @@ impl<F: Future> Around<F> for Shield {
         };
         if output.is_ready() {
             future.set(None);
-            drop(self.standing.leave());
+            self.standing.leave();
         }
         output
     }

@@ -236,7 +236,7 @@ impl<F: Future> Around<F> for Deadline {
         loop {
             if let Poll::Ready(output) = polled {
                 future.set(None);
-                drop(self.standing.leave());
+                self.standing.leave();
                 // If the token that it was given is still there, it is in
                 // `output`: the cancellation was passed on to us, not swallowed.
                 let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
@@ -257,7 +257,7 @@ impl<F: Future> Around<F> for Deadline {
             (Some(here), Some(passed)) => here.drop_inside_of(passed, || future.set(None)),
             _ => future.set(None),
         }
-        drop(self.standing.leave());
+        self.standing.leave();
         Poll::Ready(Err(Elapsed))
     }
 }
