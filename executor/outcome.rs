@@ -135,7 +135,6 @@ pub struct Cancelled {
 }
 
 /// One wish to cancel; shared when many tasks are cancelled by the same.
-#[derive(Debug)]
 pub(crate) struct Request {
     /// Tells this wish from all others; what is passed on stays the same wish.
     pub(crate) wish: u64,
@@ -323,7 +322,7 @@ impl Drop for Cancelled {
 /// let cancelled = error.downcast_ref::<TaskCancelled>().unwrap();
 /// assert_eq!(cancelled.reason(), "no longer needed");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TaskCancelled {
     request: Arc<Request>,
     task: TaskId,
@@ -360,6 +359,15 @@ impl TaskCancelled {
 impl fmt::Display for TaskCancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task {} was cancelled: {}", self.task(), self.reason())
+    }
+}
+
+impl fmt::Debug for TaskCancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskCancelled")
+            .field("task", &self.task())
+            .field("reason", &self.reason())
+            .finish()
     }
 }
 

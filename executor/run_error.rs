@@ -125,15 +125,19 @@ impl fmt::Display for RunError {
 
 impl From<RunError> for anyhow::Error {
     fn from(error: RunError) -> anyhow::Error {
+        // Contexts are strings here and for reports: for each other type anyhow
+        // would bring another four kilobytes of code.
         match error {
             RunError::Failed(error) => error,
             RunError::Panicked(panicked) => anyhow::Error::new(panicked),
             RunError::Cancelled(cancelled) => TaskError::Cancelled(cancelled).into(),
             RunError::Nested(nested) => anyhow::Error::new(nested),
             RunError::Interrupted { main: Some(main) } => {
-                anyhow::Error::from(main).context("interrupted")
+                anyhow::Error::from(main).context("interrupted".to_owned())
             }
-            RunError::ShutDown(report) => anyhow::Error::from(report).context("shut down"),
+            RunError::ShutDown(report) => {
+                anyhow::Error::from(report).context("shut down".to_owned())
+            }
             other => anyhow::Error::msg(other.to_string()),
         }
     }

@@ -155,8 +155,8 @@ impl fmt::Debug for Listening {
 struct Ears {
     listeners: Vec<Listener>,
     ever: u64,
-    /// Of the signals that our handler is in force for: what was before.
-    before: Vec<(Signal, libc::sigaction)>,
+    /// Of each signal that our handler is in force for: what was before.
+    before: [Option<libc::sigaction>; Signal::ALL.len()],
     pipe: Option<Pipe>,
 }
 
@@ -166,8 +166,12 @@ struct Listener {
     interrupter: Interrupter,
 }
 
-static EARS: Mutex<Ears> =
-    Mutex::new(Ears { listeners: Vec::new(), ever: 0, before: Vec::new(), pipe: None });
+static EARS: Mutex<Ears> = Mutex::new(Ears {
+    listeners: Vec::new(),
+    ever: 0,
+    before: [None; Signal::ALL.len()],
+    pipe: None,
+});
 
 fn lock() -> MutexGuard<'static, Ears> {
     EARS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -177,14 +181,13 @@ impl Ears {
     /// Puts our handler into force. False if that would change more than what
     /// the signal does by default.
     fn listen_to(&mut self, signal: Signal) -> io::Result<bool> {
-        if self.before.iter().any(|(other, _)| *other == signal) {
+        if self.before[signal as usize].is_some() {
             return Ok(true);
         }
         if disposition(signal, None)?.sa_sigaction != libc::SIG_DFL {
             return Ok(false);
         }
-        let before = disposition(signal, Some(&ours()))?;
-        self.before.push((signal, before));
+        self.before[signal as usize] = Some(disposition(signal, Some(&ours()))?);
         Ok(true)
     }
 
@@ -192,17 +195,16 @@ impl Ears {
     /// listens at all, the pipe is to be closed.
     #[must_use]
     fn forget_unneeded(&mut self) -> Option<Pipe> {
-        let Ears { listeners, before, .. } = self;
-        before.retain(|(signal, before)| {
-            let needed = listeners.iter().any(|listener| listener.signals.contains(signal));
+        for signal in Signal::ALL {
+            let needed = self.listeners.iter().any(|listener| listener.signals.contains(&signal));
+            let before = self.before[signal as usize].take_if(|_| !needed);
             // Not if somebody else has put in a handler since.
-            let now = disposition(*signal, None).map(|now| now.sa_sigaction);
-            if !needed && now.is_ok_and(|now| now == ours().sa_sigaction) {
+            let now = disposition(signal, None).map(|now| now.sa_sigaction);
+            if before.is_some() && now.is_ok_and(|now| now == ours().sa_sigaction) {
                 // It cannot fail: the signal exists, and the structure is valid.
-                let _ours = disposition(*signal, Some(before));
+                let _ours = disposition(signal, before.as_ref());
             }
-            needed
-        });
+        }
         if !self.listeners.is_empty() {
             return None;
         }
