@@ -10,7 +10,7 @@ use crate::handle::Task;
 use crate::header::Header;
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
-use crate::outcome::{Cancelled, Origin, catch};
+use crate::outcome::{Cancelled, Origin, Panicked, catch};
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State, request};
 use crate::task::{Body, Fallible, Infallible, TaskCell};
@@ -144,25 +144,37 @@ where
     B: Body<F> + 'static,
 {
     // It is foreign, and may panic; and this may be a destructor.
-    if let Err(panicked) = catch(|| drop(future)) {
+    let dropped = catch(|| drop(future));
+    let header = Header::new(TaskId::new(0, 0), place, home.running.get());
+    let cancelled = report_refused(home, &header, kind, dropped);
+    Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).into_join())
+}
+
+/// Answers why the task is cancelled.
+#[cold]
+fn report_refused(
+    home: &State,
+    header: &Header,
+    kind: SpawnErrorKind,
+    dropped: Result<(), Panicked>,
+) -> Cancelled {
+    if let Err(panicked) = dropped {
         let message = "a refused future panicked while it was dropped";
         home.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
     }
-    let header = Header::new(TaskId::new(0, 0), place, home.running.get());
     let request = match kind {
         SpawnErrorKind::Closed => request("the executor is shut down", Origin::ShutDown),
         SpawnErrorKind::Full => {
             let report =
                 Report::make(ReportKind::Refused, "a task was refused: too many are alive");
-            home.report(report.about(home.info(&header)));
+            home.report(report.about(home.info(header)));
             request("too many tasks are alive", Origin::Requested)
         }
         SpawnErrorKind::GroupEnded => {
             request("the group is being aborted or has ended", Origin::Group)
         }
     };
-    let cancelled = Cancelled::new(request, header.id, home.identity);
-    Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).into_join())
+    Cancelled::new(request, header.id, home.identity)
 }
 
 /// The executor did not take the future: here it is again.

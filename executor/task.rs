@@ -316,8 +316,7 @@ trait Staged<F: Future, T>: AnyTask {
     }
 
     fn panicked_in_drop(&self, message: &'static str, panicked: Panicked) {
-        let report = Report::make(ReportKind::PanickedInDrop, message);
-        self.home().report(report.about(self.home().info(self.header())).with_panic(panicked));
+        report_panic(self.home(), self.header(), message, panicked);
     }
 
     #[allow(unsafe_code)]
@@ -329,27 +328,42 @@ trait Staged<F: Future, T>: AnyTask {
         outcome?.err().map(anyhow::Error::from)
     }
 
-    #[allow(unsafe_code)]
     fn show_failed(&self, report: Report, look: &mut dyn FnMut(&Report)) {
-        let Some(Err(error)) = self.place().outcome() else { return look(&report) };
-        let Some(error) = error.as_failure() else { return look(&report) };
-        let onlookers = &self.header().onlookers;
-        onlookers.set(onlookers.get() + 1);
-        // A report owns its error, and the task keeps it. So the report gets a
-        // copy of the pointer, and loses it again before it is dropped.
-        //
-        // SAFETY: while there is an onlooker the outcome stays where it is, so
-        // the original outlives the copy; through both it is only read; and the
-        // copy is forgotten below on every path, since `look` is caught.
-        let copy = unsafe { std::ptr::read(error) };
-        let mut report = ManuallyDrop::new(report.with_error(copy));
-        let looked = quietly(|| look(&report));
-        std::mem::forget(report.take_error());
-        drop(ManuallyDrop::into_inner(report));
-        onlookers.set(onlookers.get() - 1);
-        if let Err(payload) = looked {
-            std::panic::resume_unwind(payload);
-        }
+        let error = self.place().outcome().and_then(|outcome| outcome.as_ref().err());
+        show(self.header(), error.and_then(TaskError::as_failure), report, look);
+    }
+}
+
+#[cold]
+fn report_panic(home: &State, header: &Header, message: &'static str, panicked: Panicked) {
+    let report = Report::make(ReportKind::PanickedInDrop, message);
+    home.report(report.about(home.info(header)).with_panic(panicked));
+}
+
+/// Shows the error of a task, which keeps it.
+#[allow(unsafe_code)]
+fn show(
+    header: &Header,
+    error: Option<&anyhow::Error>,
+    report: Report,
+    look: &mut dyn FnMut(&Report),
+) {
+    let Some(error) = error else { return look(&report) };
+    header.onlookers.set(header.onlookers.get() + 1);
+    // A report owns its error, and the task keeps it. So the report gets a
+    // copy of the pointer, and loses it again before it is dropped.
+    //
+    // SAFETY: while there is an onlooker the outcome stays where it is, so
+    // the original outlives the copy; through both it is only read; and the
+    // copy is forgotten below on every path, since `look` is caught.
+    let copy = unsafe { std::ptr::read(error) };
+    let mut report = ManuallyDrop::new(report.with_error(copy));
+    let looked = quietly(|| look(&report));
+    std::mem::forget(report.take_error());
+    drop(ManuallyDrop::into_inner(report));
+    header.onlookers.set(header.onlookers.get() - 1);
+    if let Err(payload) = looked {
+        std::panic::resume_unwind(payload);
     }
 }
 
