@@ -50,7 +50,7 @@ pub(crate) struct Inbox {
     bell: AtomicU8,
     door: Mutex<Door>,
     /// Signalled, with `door` locked in between, when `bell` goes from waiting
-    /// to mail.
+    /// to mail and somebody is parked.
     unpark: Condvar,
 }
 
@@ -72,6 +72,9 @@ struct Door {
     interrupts: u32,
     on_wake: Option<Bell>,
     on_wake_panicked: bool,
+    /// Whether the executor's thread sleeps. To rouse somebody who does not is a
+    /// system call for nothing.
+    parked: bool,
 }
 
 impl Door {
@@ -181,6 +184,7 @@ impl Inbox {
             interrupts: 0,
             on_wake: None,
             on_wake_panicked: false,
+            parked: false,
         };
         Inbox {
             wakes: SegQueue::new(),
@@ -203,8 +207,12 @@ impl Inbox {
         }
         // The lock is what makes this safe against a thread that has looked at
         // the bell and is about to sleep.
-        let on_wake = self.door().on_wake.clone();
-        self.unpark.notify_one();
+        let door = self.door();
+        let (on_wake, parked) = (door.on_wake.clone(), door.parked);
+        drop(door);
+        if parked {
+            self.unpark.notify_one();
+        }
         // Foreign code: no lock is held. It must not unwind into the thread
         // that happened to wake a task, nor may the hook's drop, if the executor
         // is gone meanwhile; the executor will hear of it.
@@ -277,6 +285,7 @@ impl Address {
     pub(crate) fn park(&self, limit: Option<Duration>) {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut door = self.inbox.door();
+        door.parked = true;
         while self.inbox.bell.load(Ordering::Acquire) == WAITING {
             let Some(end) = end else {
                 let woken = self.inbox.unpark.wait(door);
@@ -285,11 +294,12 @@ impl Address {
             };
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             let woken = self.inbox.unpark.wait_timeout(door, left);
             door = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        door.parked = false;
     }
 
     /// Closes the door: no errand or interrupt is taken any more. Answers what
