@@ -118,6 +118,7 @@ where
         let cell = TaskCell::<F, B>::make(&home.pool, || (header, home.clone(), future));
         (cell.clone().into_task(), cell)
     });
+    home.rouse();
     Ok(Task::new(cell.into_join()))
 }
 

@@ -237,14 +237,14 @@ impl State {
     }
 
     /// Puts a new task into the table and into the queue: see
-    /// [`Table::enroll`]. `make` must not call foreign code.
+    /// [`Table::enroll`]. `make` must not call foreign code. Whoever does not
+    /// take a turn at once has to [`rouse`](State::rouse).
     #[inline]
     pub(crate) fn enroll<R>(&self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
         let (id, answer) = self.table.borrow_mut().enroll(make);
         if id.slot() >= self.slots_with_flags.get() {
             self.make_room_for_flags(id.slot());
         }
-        self.rouse();
         answer
     }
 
