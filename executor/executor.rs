@@ -117,12 +117,12 @@ impl Executor {
 
     /// Spawns tasks on this executor from other threads.
     pub fn spawner(&self) -> Spawner {
-        Spawner::new(self.state.address)
+        Spawner::new(self.state.inbox.address())
     }
 
     /// Interrupts this executor from other threads.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter::new(self.state.address)
+        Interrupter::new(self.state.inbox.address())
     }
 
     // ---- Turning the crank ----------------------------------------------------
@@ -607,11 +607,11 @@ impl Builder {
         let Builder { handler, clock, on_wake, shuffle, settings, look } = self;
         let queue = shuffle.map_or_else(RunQueue::default, RunQueue::shuffled);
         let clock = clock.unwrap_or_else(|| Box::new(SystemClock::new()));
-        let lodging = inbox::move_in();
+        let inbox = inbox::move_in();
         if on_wake.is_some() {
-            lodging.1.set_on_wake(on_wake);
+            inbox.open(on_wake);
         }
-        let state = Rc::new(State::new(lodging, queue, clock, settings));
+        let state = Rc::new(State::new(inbox, queue, clock, settings));
         let executor = Executor { state, look };
         if let Some(handler) = handler {
             set_handler(&executor.state, handler);

@@ -23,9 +23,13 @@
 //!   that somebody is woken. So whoever is in the slot now gets polled.
 //! - **Mail is never missed.** First the letter, then the bell. The executor
 //!   looks for mail once more after it said that it is waiting.
+//! - **Shut until needed.** The door is opened for a tenant when somebody is
+//!   first told his address. Until then nobody can have left a letter, and the
+//!   executor does not look: most come and go without.
 
 use crate::id::Name;
 use crossbeam_queue::SegQueue;
+use std::cell::Cell;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -64,10 +68,9 @@ const WAITING: u8 = 2;
 
 /// What is rare enough to stand behind a lock.
 struct Door {
-    /// Which tenant this is. A `Spawner` or `Interrupter` of an earlier tenant
-    /// finds another number and a closed door.
-    tenant: u64,
-    open: bool,
+    /// For which tenant it is open. A `Spawner` or `Interrupter` of an earlier
+    /// one finds another number.
+    open_for: Option<u64>,
     errands: Vec<Errand>,
     interrupts: u32,
     on_wake: Option<Bell>,
@@ -92,6 +95,18 @@ impl Door {
 pub(crate) struct Address {
     inbox: &'static Inbox,
     tenant: u64,
+}
+
+/// What an executor has of its inbox, until it moves out.
+pub(crate) struct Lodging {
+    pub(crate) number: u16,
+    /// Which tenant this is, of all that any inbox has ever had.
+    pub(crate) tenant: u64,
+    inbox: &'static Inbox,
+    /// Whether the door has been opened (Shut until needed), and whether it has
+    /// been closed for good.
+    opened: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 /// The executor is closed, or gone.
@@ -122,13 +137,26 @@ const ROW: usize = 256;
 static TABLE: [OnceLock<Box<[OnceLock<Inbox>]>>; ROW] = [const { OnceLock::new() }; ROW];
 
 /// Who may move in where.
-static LODGINGS: Mutex<Lodgings> = Mutex::new(Lodgings { empty: Vec::new(), built: 1 });
+static LODGINGS: Mutex<Lodgings> = Mutex::new(Lodgings { empty: Vec::new(), built: 1, tenants: 0 });
 
 struct Lodgings {
-    /// Numbers whose executor is gone.
-    empty: Vec<u16>,
+    /// Inboxes whose executor is gone, with their numbers.
+    empty: Vec<(u16, &'static Inbox)>,
     /// The next number that nobody has had. Zero is nobody's (Nonzero in `id.rs`).
     built: usize,
+    /// How many executors there have ever been.
+    tenants: u64,
+}
+
+impl Lodgings {
+    #[cold]
+    fn build(&mut self) -> (u16, &'static Inbox) {
+        let number = u16::try_from(self.built).expect("65,535 executors are alive");
+        self.built += 1;
+        let (row, place) = (usize::from(number) / ROW, usize::from(number) % ROW);
+        let row = TABLE[row].get_or_init(|| (0..ROW).map(|_| OnceLock::new()).collect());
+        (number, row[place].get_or_init(Inbox::new))
+    }
 }
 
 fn find(number: u16) -> Option<&'static Inbox> {
@@ -141,21 +169,12 @@ fn find(number: u16) -> Option<&'static Inbox> {
 /// # Panics
 ///
 /// If 65,535 executors are alive.
-pub(crate) fn move_in() -> (u16, Address) {
+pub(crate) fn move_in() -> Lodging {
     let mut lodgings = lock(&LODGINGS);
-    let number = lodgings.empty.pop().unwrap_or_else(|| {
-        let number = u16::try_from(lodgings.built).expect("65,535 executors are alive");
-        lodgings.built += 1;
-        number
-    });
-    drop(lodgings);
-    let (row, place) = (usize::from(number) / ROW, usize::from(number) % ROW);
-    let row = TABLE[row].get_or_init(|| (0..ROW).map(|_| OnceLock::new()).collect());
-    let inbox = row[place].get_or_init(Inbox::new);
-    let mut door = inbox.door();
-    door.tenant += 1;
-    door.open = true;
-    (number, Address { inbox, tenant: door.tenant })
+    let (number, inbox) = lodgings.empty.pop().unwrap_or_else(|| lodgings.build());
+    lodgings.tenants += 1;
+    let tenant = lodgings.tenants;
+    Lodging { number, tenant, inbox, opened: Cell::new(false), closed: Cell::new(false) }
 }
 
 /// Wakes a task of some executor, from any thread.
@@ -178,17 +197,18 @@ pub(crate) fn wake(name: Name) {
 impl Inbox {
     fn new() -> Inbox {
         let door = Door {
-            tenant: 0,
-            open: false,
+            open_for: None,
             errands: Vec::new(),
             interrupts: 0,
             on_wake: None,
             on_wake_panicked: false,
             parked: false,
         };
+        let flags = Flags::default();
+        flags.make_room(FIRST_FLAGS);
         Inbox {
             wakes: SegQueue::new(),
-            flags: Flags::default(),
+            flags,
             bell: AtomicU8::new(QUIET),
             door: Mutex::new(door),
             unpark: Condvar::new(),
@@ -226,14 +246,26 @@ impl Inbox {
 
 // ---- What the executor does with its inbox --------------------------------
 
-impl Address {
+impl Lodging {
+    /// The address, for somebody who may leave letters here.
+    pub(crate) fn address(&self) -> Address {
+        if !self.opened.get() && !self.closed.get() {
+            self.open(None);
+        }
+        Address { inbox: self.inbox, tenant: self.tenant }
+    }
+
+    /// Opens the door, and hangs up a bell.
+    pub(crate) fn open(&self, on_wake: Option<Bell>) {
+        let mut door = self.inbox.door();
+        door.open_for = Some(self.tenant);
+        door.on_wake = on_wake;
+        self.opened.set(true);
+    }
+
     /// Makes sure that `slots` slots have their flags.
     pub(crate) fn make_room(&self, slots: usize) {
         self.inbox.flags.make_room(slots);
-    }
-
-    pub(crate) fn set_on_wake(&self, on_wake: Option<Bell>) {
-        self.inbox.door().on_wake = on_wake;
     }
 
     /// Whether anything has arrived. One load; begins a turn.
@@ -262,7 +294,10 @@ impl Address {
     }
 
     pub(crate) fn take_letters(&self) -> Letters {
-        self.inbox.door().take_letters()
+        match self.opened.get() {
+            true => self.inbox.door().take_letters(),
+            false => Letters::default(),
+        }
     }
 
     /// Ends a turn with nothing ready. False if mail has come meanwhile.
@@ -305,20 +340,29 @@ impl Address {
     /// Closes the door: no errand or interrupt is taken any more. Answers what
     /// was still lying there.
     pub(crate) fn close(&self) -> Letters {
+        self.closed.set(true);
+        if !self.opened.get() {
+            return Letters::default();
+        }
         let mut door = self.inbox.door();
-        door.open = false;
+        door.open_for = None;
         door.take_letters()
     }
 
     /// Leaves the inbox to the next tenant.
-    pub(crate) fn move_out(&self, number: u16) {
-        let on_wake = self.inbox.door().on_wake.take();
+    pub(crate) fn move_out(&self) {
+        let on_wake = match self.opened.get() {
+            true => self.inbox.door().on_wake.take(),
+            false => None,
+        };
         // What is pushed from now on is the next tenant's: polls for nothing.
         self.inbox.bell.store(QUIET, Ordering::Release);
         self.take_wakes(|_| ());
-        lock(&LODGINGS).empty.push(number);
+        lock(&LODGINGS).empty.push((self.number, self.inbox));
         // Foreign code: no lock is held, and a panic has nobody to go to.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(on_wake))) {
+        if let Some(on_wake) = on_wake
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(on_wake)))
+        {
             drop_payload(payload);
         }
     }
@@ -336,13 +380,12 @@ impl Address {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        let door = self.inbox.door();
-        door.tenant == self.tenant && door.open
+        self.inbox.door().open_for == Some(self.tenant)
     }
 
     fn at_open_door(&self, leave: impl FnOnce(&mut Door)) -> Result<(), Closed> {
         let mut door = self.inbox.door();
-        if door.tenant != self.tenant || !door.open {
+        if door.open_for != Some(self.tenant) {
             return Err(Closed);
         }
         leave(&mut door);
@@ -351,6 +394,9 @@ impl Address {
         Ok(())
     }
 }
+
+/// So many slots have a flag from the beginning.
+pub(crate) const FIRST_FLAGS: usize = 64;
 
 /// A flag for each slot, found without a lock while more are added: lists of
 /// 64, 64, 128, 256 … flags, each made once and never moved.
@@ -361,7 +407,7 @@ struct Flags {
 
 impl Flags {
     fn place(slot: usize) -> (usize, usize) {
-        if slot < 64 {
+        if slot < FIRST_FLAGS {
             return (0, slot);
         }
         let power = slot.ilog2();
@@ -375,7 +421,7 @@ impl Flags {
 
     fn make_room(&self, slots: usize) {
         for list in 0..=Flags::place(slots.saturating_sub(1)).0 {
-            let length = if list == 0 { 64 } else { 32 << list };
+            let length = if list == 0 { FIRST_FLAGS } else { 32 << list };
             self.lists[list].get_or_init(|| (0..length).map(|_| AtomicBool::new(false)).collect());
         }
     }
@@ -412,13 +458,26 @@ mod tests {
 
     #[test]
     fn whoever_moved_out_cannot_write_to_the_next_tenant() {
-        let (number, old) = move_in();
-        old.close();
-        old.move_out(number);
-        // Other tests move in and out as well; one of us will get the number.
-        let (_, next) = move_in();
+        let before = move_in();
+        let old = before.address();
+        assert_eq!(old.interrupt(), Ok(()));
+        assert_eq!(before.close().interrupts, 1);
         assert_eq!(old.interrupt(), Err(Closed));
-        assert_eq!(next.interrupt(), Ok(()));
+        before.move_out();
+        // Other tests move in and out as well; one of us will get the number.
+        let next = move_in();
+        assert_eq!(old.interrupt(), Err(Closed));
+        assert_eq!(next.address().interrupt(), Ok(()));
+        assert_eq!(old.interrupt(), Err(Closed));
         assert_eq!(next.take_letters().interrupts, 1);
+    }
+
+    #[test]
+    fn a_door_that_was_closed_before_it_was_needed_stays_closed() {
+        let lodging = move_in();
+        lodging.close();
+        assert_eq!(lodging.address().interrupt(), Err(Closed));
+        assert!(!lodging.address().is_open());
+        lodging.move_out();
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
 
 /// What other threads left, and it came too late.
 fn refuse_errands(state: &State) {
-    let letters = state.address.close();
+    let letters = state.inbox.close();
     turn::report_interrupts(state, letters.interrupts);
     for errand in letters.errands {
         let work = match errand {
@@ -186,5 +186,5 @@ pub(crate) fn leave(state: &Rc<State>) {
             state.report(report); // to the default handler: the other is gone
         }
     }
-    state.address.move_out(state.number);
+    state.inbox.move_out();
 }

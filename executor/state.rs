@@ -17,7 +17,7 @@ use crate::clock::{Clock, Instant};
 use crate::counted::{Pool, TaskRc};
 use crate::header::{Callback, Header, Rare};
 use crate::id::{MOST_SLOTS, TaskId, Ticket};
-use crate::inbox::Address;
+use crate::inbox::{FIRST_FLAGS, Lodging};
 use crate::life::{Ending, Life};
 use crate::outcome::{Request, catch};
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
@@ -29,7 +29,6 @@ use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -70,7 +69,7 @@ pub(crate) struct State {
     pub(crate) number: u16,
     /// Tells this executor from all others, past ones too.
     pub(crate) identity: u64,
-    pub(crate) address: Address,
+    pub(crate) inbox: Lodging,
     slots_with_flags: Cell<usize>,
     pub(crate) table: RefCell<Table>,
     /// What tasks that are gone have left to the next.
@@ -119,8 +118,6 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
 }
 
-static EXECUTORS_EVER: AtomicU64 = AtomicU64::new(0);
-
 /// How many boxes are kept for the rare things of tasks to come.
 const MOST_SPARES: usize = 4096;
 const MOST_SPARES_WHEN_IDLE: usize = 256;
@@ -149,16 +146,16 @@ pub(crate) fn add_one(count: &Cell<u64>) {
 impl State {
     #[inline(always)] // so that it is made where it stays: it is large
     pub(crate) fn new(
-        (number, address): (u16, Address),
+        inbox: Lodging,
         queue: RunQueue,
         clock: Box<dyn Clock>,
         settings: Settings,
     ) -> State {
         State {
-            number,
-            identity: EXECUTORS_EVER.fetch_add(1, Ordering::Relaxed),
-            address,
-            slots_with_flags: Cell::new(0),
+            number: inbox.number,
+            identity: inbox.tenant,
+            inbox,
+            slots_with_flags: Cell::new(FIRST_FLAGS),
             table: RefCell::new(Table::new(queue)),
             pool: Pool::new(),
             spare_rares: RefCell::default(),
@@ -194,7 +191,7 @@ impl State {
     #[inline]
     pub(crate) fn rouse(&self) {
         if !self.in_turn.get() && self.phase.get() != Phase::Gone {
-            self.address.rouse();
+            self.inbox.rouse();
         }
     }
 }
@@ -250,8 +247,8 @@ impl State {
 
     #[cold]
     fn make_room_for_flags(&self, slot: usize) {
-        let slots = (slot + 1).next_power_of_two().max(64);
-        self.address.make_room(slots);
+        let slots = (slot + 1).next_power_of_two();
+        self.inbox.make_room(slots);
         self.slots_with_flags.set(slots);
     }
 

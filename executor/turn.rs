@@ -110,7 +110,7 @@ pub(crate) fn turns(state: &Rc<State>, main: &Header) -> Next {
 fn pass(state: &State, budget: Budget) -> (usize, Option<Duration>) {
     state.turns.set(state.turns.get() + 1);
     let latest_before = stop::latest_before(state);
-    if state.address.has_mail() {
+    if state.inbox.has_mail() {
         take_in_wakes(state);
     }
     let jumped = match state.has_timers() || stop::is_going_on(state) {
@@ -130,8 +130,8 @@ fn pass(state: &State, budget: Budget) -> (usize, Option<Duration>) {
 /// Takes in what other threads left.
 #[inline(never)]
 fn take_in_wakes(state: &State) {
-    state.address.take_wakes(|slot| state.table.borrow_mut().wake_tenant(slot));
-    let letters = state.address.take_letters();
+    state.inbox.take_wakes(|slot| state.table.borrow_mut().wake_tenant(slot));
+    let letters = state.inbox.take_letters();
     report_interrupts(state, letters.interrupts);
     if letters.on_wake_panicked {
         state.report(Report::make(ReportKind::CallbackPanicked, "the on_wake hook panicked"));
@@ -373,7 +373,7 @@ fn is_ready(state: &State) -> bool {
 }
 
 fn say_when(state: &State) -> Next {
-    if is_ready(state) || !state.address.wait() {
+    if is_ready(state) || !state.inbox.wait() {
         return Next::Ready;
     }
     state.shrink();
@@ -403,7 +403,7 @@ pub(crate) fn wait(state: &State, next: Next) -> Waited {
         Next::At(deadline) => deadline,
         Next::Waiting | Next::Empty if state.settings.closed_world => return Waited::Stuck,
         Next::Waiting | Next::Empty => {
-            state.address.park(None);
+            state.inbox.park(None);
             return Waited::Again;
         }
     };
@@ -413,10 +413,10 @@ pub(crate) fn wait(state: &State, next: Next) -> Waited {
     });
     match until {
         Some(Duration::ZERO) => {}
-        Some(duration) => state.address.park(Some(duration)),
+        Some(duration) => state.inbox.park(Some(duration)),
         // The clock stands still. Whoever stops does not wait for that.
         None if state.settings.closed_world || stop::is_going_on(state) => return Waited::Stuck,
-        None => state.address.park(None),
+        None => state.inbox.park(None),
     }
     Waited::Again
 }
