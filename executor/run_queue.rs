@@ -171,7 +171,9 @@ impl Line {
     #[cold]
     fn move_to(&mut self, places: usize) {
         debug_assert!(places >= self.len() && places.is_power_of_two());
-        let ring = vec![0; places].into_boxed_slice();
+        // Anything but zeros: for those `vec!` asks for memory that is zero, which
+        // takes an allocator longer than a few words are worth.
+        let ring = vec![CALLBACK; places].into_boxed_slice();
         let old = Line { places: std::mem::replace(&mut self.places, ring), ..*self };
         (0..self.len()).for_each(|place| self.put(place, old.at(place)));
     }
