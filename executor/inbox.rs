@@ -122,7 +122,6 @@ impl std::fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 /// What the executor finds when it opens its letters.
-#[derive(Default)]
 pub(crate) struct Letters {
     pub(crate) errands: Vec<Errand>,
     pub(crate) interrupts: u32,
@@ -293,11 +292,8 @@ impl Lodging {
         }
     }
 
-    pub(crate) fn take_letters(&self) -> Letters {
-        match self.opened.get() {
-            true => self.inbox.door().take_letters(),
-            false => Letters::default(),
-        }
+    pub(crate) fn take_letters(&self) -> Option<Letters> {
+        self.opened.get().then(|| self.inbox.door().take_letters())
     }
 
     /// Ends a turn with nothing ready. False if mail has come meanwhile.
@@ -339,22 +335,18 @@ impl Lodging {
 
     /// Closes the door: no errand or interrupt is taken any more. Answers what
     /// was still lying there.
-    pub(crate) fn close(&self) -> Letters {
+    pub(crate) fn close(&self) -> Option<Letters> {
         self.closed.set(true);
-        if !self.opened.get() {
-            return Letters::default();
-        }
-        let mut door = self.inbox.door();
-        door.open_for = None;
-        door.take_letters()
+        self.opened.get().then(|| {
+            let mut door = self.inbox.door();
+            door.open_for = None;
+            door.take_letters()
+        })
     }
 
     /// Leaves the inbox to the next tenant.
     pub(crate) fn move_out(&self) {
-        let on_wake = match self.opened.get() {
-            true => self.inbox.door().on_wake.take(),
-            false => None,
-        };
+        let on_wake = self.opened.get().then(|| self.inbox.door().on_wake.take()).flatten();
         // What is pushed from now on is the next tenant's: polls for nothing.
         self.inbox.bell.store(QUIET, Ordering::Release);
         self.take_wakes(|_| ());
@@ -461,7 +453,7 @@ mod tests {
         let before = move_in();
         let old = before.address();
         assert_eq!(old.interrupt(), Ok(()));
-        assert_eq!(before.close().interrupts, 1);
+        assert_eq!(before.close().unwrap().interrupts, 1);
         assert_eq!(old.interrupt(), Err(Closed));
         before.move_out();
         // Other tests move in and out as well; one of us will get the number.
@@ -469,13 +461,13 @@ mod tests {
         assert_eq!(old.interrupt(), Err(Closed));
         assert_eq!(next.address().interrupt(), Ok(()));
         assert_eq!(old.interrupt(), Err(Closed));
-        assert_eq!(next.take_letters().interrupts, 1);
+        assert_eq!(next.take_letters().unwrap().interrupts, 1);
     }
 
     #[test]
     fn a_door_that_was_closed_before_it_was_needed_stays_closed() {
         let lodging = move_in();
-        lodging.close();
+        assert!(lodging.close().is_none());
         assert_eq!(lodging.address().interrupt(), Err(Closed));
         assert!(!lodging.address().is_open());
         lodging.move_out();

@@ -118,7 +118,7 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
 
 /// What other threads left, and it came too late.
 fn refuse_errands(state: &State) {
-    let letters = state.inbox.close();
+    let Some(letters) = state.inbox.close() else { return };
     turn::report_interrupts(state, letters.interrupts);
     for errand in letters.errands {
         let work = match errand {
@@ -139,6 +139,9 @@ fn refuse_errands(state: &State) {
 
 /// Tells the handler of failures that somebody holds and has not asked for.
 fn report_held(state: &Rc<State>) -> usize {
+    if state.held.borrow().is_empty() {
+        return 0;
+    }
     let mut reported = 0;
     for task in &state.held_failures() {
         let header = task.header();
@@ -169,11 +172,9 @@ pub(crate) fn leave(state: &Rc<State>) {
     if let Some(handler) = state.handler.take() {
         turn::drop_quietly(state, "a handler panicked while it was dropped", handler);
     }
-    turn::drop_quietly(
-        state,
-        "the error of a report panicked while it was dropped",
-        state.stop.take(),
-    );
+    if let Some(stop) = state.stop.take() {
+        turn::drop_quietly(state, "the error of a report panicked while it was dropped", stop);
+    }
     state.phase.set(Phase::Gone);
     // Those that have themselves called again and again.
     let callbacks = state.callbacks.take();

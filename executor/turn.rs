@@ -131,7 +131,7 @@ fn pass(state: &State, budget: Budget) -> (usize, Option<Duration>) {
 #[inline(never)]
 fn take_in_wakes(state: &State) {
     state.inbox.take_wakes(|slot| state.table.borrow_mut().wake_tenant(slot));
-    let letters = state.inbox.take_letters();
+    let Some(letters) = state.inbox.take_letters() else { return };
     report_interrupts(state, letters.interrupts);
     if letters.on_wake_panicked {
         state.report(Report::make(ReportKind::CallbackPanicked, "the on_wake hook panicked"));
