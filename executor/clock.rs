@@ -8,9 +8,9 @@
 //! machine's clock, and because here "far beyond the end of time" has to be a
 //! value and not a panic.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
-use std::ops::{Add, AddAssign, Sub};
+use std::ops::{Add, AddAssign, Deref, Sub};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -171,6 +171,25 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Instant {
         Instant::ZERO + self.began.elapsed()
+    }
+}
+
+/// The clock of an executor: the machine's, which nearly all have and many never
+/// read, begins when it is first read. It needs no box.
+pub(crate) enum Timepiece {
+    Machine(OnceCell<SystemClock>),
+    Given(Box<dyn Clock>),
+}
+
+impl Deref for Timepiece {
+    type Target = dyn Clock;
+
+    #[inline]
+    fn deref(&self) -> &(dyn Clock + 'static) {
+        match self {
+            Timepiece::Machine(clock) => clock.get_or_init(SystemClock::new),
+            Timepiece::Given(clock) => &**clock,
+        }
     }
 }
 

@@ -4,12 +4,12 @@
 //! in `shutdown.rs`. Here a program makes an executor, drives it (by `turn`
 //! from a loop of its own, or by `block_on`), and lets it go.
 
-use crate::clock::{Clock, Instant, SystemClock};
+use crate::clock::{Clock, Instant, Timepiece};
 use crate::current::{self, state_for};
 use crate::dump::Dump;
 use crate::handle::Task;
 use crate::header::Header;
-use crate::id::TaskId;
+use crate::id::{MOST_SLOTS, TaskId};
 use crate::inbox;
 use crate::interrupt::Interrupter;
 use crate::outcome::{TaskError, catch};
@@ -23,6 +23,7 @@ use crate::stop;
 use crate::task::{Fallible, Infallible, MainBody, MainStub, Outcome};
 use crate::turn::{self, Budget, Next, Turn, Waited};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -538,7 +539,8 @@ impl Builder {
         self
     }
 
-    /// The time. Without it, the machine's: [`SystemClock`].
+    /// The time. Without it, the machine's, which begins when it is first read:
+    /// [`SystemClock`](crate::SystemClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Builder {
         self.clock = Some(Box::new(clock));
         self
@@ -570,7 +572,7 @@ impl Builder {
     /// How many tasks may be alive at a time; at most 16,777,216, which is also
     /// what holds without it.
     pub fn max_tasks(mut self, max_tasks: usize) -> Builder {
-        self.settings.max_tasks = max_tasks.min(crate::id::MOST_SLOTS);
+        self.settings.max_tasks = max_tasks.min(MOST_SLOTS) as u32;
         self
     }
 
@@ -606,12 +608,13 @@ impl Builder {
     pub fn build(self) -> Executor {
         let Builder { handler, clock, on_wake, shuffle, settings, look } = self;
         let queue = shuffle.map_or_else(RunQueue::default, RunQueue::shuffled);
-        let clock = clock.unwrap_or_else(|| Box::new(SystemClock::new()));
+        let clock = clock.map_or(Timepiece::Machine(OnceCell::new()), Timepiece::Given);
         let inbox = inbox::move_in();
         if on_wake.is_some() {
             inbox.open(on_wake);
         }
-        let state = Rc::new(State::new(inbox, queue, clock, settings));
+        // Cyclic only in name: it is made where it stays, and not copied there.
+        let state = Rc::new_cyclic(|_| State::new(inbox, queue, clock, settings));
         let executor = Executor { state, look };
         if let Some(handler) = handler {
             set_handler(&executor.state, handler);

@@ -13,7 +13,7 @@
 //!   borrow, and then calls.
 //! - **Only the loop calls the handler.** Everybody else queues.
 
-use crate::clock::{Clock, Instant};
+use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
 use crate::header::{Callback, Header, Rare};
 use crate::id::{MOST_SLOTS, TaskId, Ticket};
@@ -26,8 +26,9 @@ use crate::scopes::{NodeKey, Scopes};
 use crate::table::Table;
 use crate::wheel::{HasFired, TimerKey, Wheel};
 use slab::Slab;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::mem::replace;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub(crate) enum Phase {
 pub(crate) struct Settings {
     pub(crate) grace: Option<Duration>,
     pub(crate) slow_poll: Option<Duration>,
-    pub(crate) max_tasks: usize,
+    pub(crate) max_tasks: u32,
     pub(crate) closed_world: bool,
     pub(crate) debug: bool,
 }
@@ -57,7 +58,7 @@ impl Default for Settings {
         Settings {
             grace: Some(Duration::from_secs(5)),
             slow_poll: None,
-            max_tasks: MOST_SLOTS,
+            max_tasks: MOST_SLOTS as u32,
             closed_world: false,
             debug: false,
         }
@@ -79,7 +80,7 @@ pub(crate) struct State {
     pub(crate) callbacks: RefCell<VecDeque<Callback>>,
     // What time is it?
     pub(crate) wheel: RefCell<Wheel>,
-    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) clock: Timepiece,
     latest: Cell<Instant>,
     // Who is told of a cancellation?
     pub(crate) scopes: RefCell<Scopes>,
@@ -110,7 +111,7 @@ pub(crate) struct State {
     /// When the grace of the shutdown is over.
     pub(crate) grace_ends: Cell<Option<Instant>>,
     /// What the shutdown asks.
-    pub(crate) wish_to_close: RefCell<Option<Arc<Request>>>,
+    pub(crate) wish_to_close: OnceCell<Arc<Request>>,
     /// Tasks up to this serial have been asked by the shutdown.
     pub(crate) cancelled_up_to: Cell<u64>,
     /// Room for the wakers of due timers, kept from turn to turn.
@@ -148,7 +149,7 @@ impl State {
     pub(crate) fn new(
         inbox: Lodging,
         queue: RunQueue,
-        clock: Box<dyn Clock>,
+        clock: Timepiece,
         settings: Settings,
     ) -> State {
         State {
@@ -179,7 +180,7 @@ impl State {
             interrupts: Cell::new(0),
             stop: Cell::new(None),
             grace_ends: Cell::new(None),
-            wish_to_close: RefCell::default(),
+            wish_to_close: OnceCell::new(),
             cancelled_up_to: Cell::new(0),
             due: Cell::default(),
             settings,
@@ -230,7 +231,7 @@ impl State {
     /// Whether the table has room for another.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.live() < self.settings.max_tasks
+        self.live() < self.settings.max_tasks as usize
     }
 
     /// Puts a new task into the table and into the queue: see
@@ -438,24 +439,17 @@ impl State {
     }
 }
 
-/// The clock is foreign, and may panic when it is dropped.
+/// A clock that was given is foreign, and may panic when it is dropped.
 impl Drop for State {
     fn drop(&mut self) {
-        let clock = std::mem::replace(&mut self.clock, Box::new(NoClock));
-        if let Err(panicked) = catch(|| drop(clock)) {
+        let nobodys = Timepiece::Machine(OnceCell::new());
+        if let Timepiece::Given(clock) = replace(&mut self.clock, nobodys)
+            && let Err(panicked) = catch(|| drop(clock))
+        {
             let message = "a clock panicked while it was dropped";
             let report = Report::make(ReportKind::PanickedInDrop, message);
             DefaultHandler.handle(&report.with_panic(panicked));
         }
-    }
-}
-
-/// Stands in for a clock that is being dropped.
-struct NoClock;
-
-impl Clock for NoClock {
-    fn now(&self) -> Instant {
-        Instant::ZERO
     }
 }
 

@@ -26,9 +26,8 @@ pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
     state.phase.set(Phase::Closing);
     begin_grace(state);
     state.cancelled_up_to.set(state.table.borrow().latest_serial());
-    let wish = request("the executor is shut down", Origin::ShutDown);
-    *state.wish_to_close.borrow_mut() = Some(wish.clone());
-    cancel_all(state, &wish);
+    let wish = || request("the executor is shut down", Origin::ShutDown);
+    cancel_all(state, state.wish_to_close.get_or_init(wish));
     unneeded
 }
 
@@ -44,7 +43,7 @@ pub(crate) fn cancel_all(state: &State, wish: &Request) {
 /// have had their poll.
 pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
     let since = state.cancelled_up_to.get();
-    let wish = state.wish_to_close.borrow().clone();
+    let wish = state.wish_to_close.get();
     let Some(wish) = wish.filter(|_| up_to > since) else { return };
     let mut asked_up_to = up_to;
     for task in state.youngest_first() {

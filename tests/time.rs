@@ -448,6 +448,19 @@ fn around_every_slot_boundary_a_timer_fires_to_the_nanosecond() {
 
 // promise 7.4
 #[test]
+fn the_machines_clock_begins_when_it_is_first_read() {
+    use std::time::Instant as Machine;
+    let executor = Executor::new();
+    let made = Machine::now();
+    while made.elapsed() < Duration::from_millis(1) {}
+    let asked = Machine::now();
+    let first = executor.now() - Instant::ZERO;
+    assert!(first <= asked.elapsed());
+    assert!(executor.now() - Instant::ZERO >= first);
+}
+
+// promise 7.4
+#[test]
 fn a_clock_that_stands_fires_nothing_however_many_turns_are_taken() {
     let bench = Bench::new();
     bench.set("never", at(1));
