@@ -30,6 +30,7 @@
 use crate::id::Name;
 use crossbeam_queue::SegQueue;
 use std::cell::Cell;
+use std::hint;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -65,6 +66,11 @@ const QUIET: u8 = 0;
 const MAIL: u8 = 1;
 /// The executor's thread sleeps, or its host was told that nothing is ready.
 const WAITING: u8 = 2;
+
+/// How much later than asked for the system rouses a thread: what Linux calls
+/// the timer slack, unless the thread has been given another.
+const SLACK: Duration =
+    if cfg!(target_os = "linux") { Duration::from_micros(50) } else { Duration::ZERO };
 
 /// What is rare enough to stand behind a lock.
 struct Door {
@@ -313,11 +319,25 @@ impl Lodging {
     }
 
     /// Sleeps until there is mail, or for at most `limit`.
+    ///
+    /// Who asks Linux to be roused at a moment is roused up to [`SLACK`] later,
+    /// and mostly as late as that. So we ask for so much less; should it come
+    /// before its time, we wait for the rest awake. A limit that is not longer
+    /// than the slack is left to the system: a task that sleeps so again and
+    /// again would keep a processor busy.
     pub(crate) fn park(&self, limit: Option<Duration>) {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let (Some(end), true) = (end, limit > Some(SLACK)) else { return self.sleep_until(end) };
+        self.sleep_until(Some(end - SLACK));
+        while self.is_waiting() && Instant::now() < end {
+            hint::spin_loop();
+        }
+    }
+
+    fn sleep_until(&self, end: Option<Instant>) {
         let mut door = self.inbox.door();
         door.parked = true;
-        while self.inbox.bell.load(Ordering::Acquire) == WAITING {
+        while self.is_waiting() {
             let Some(end) = end else {
                 let woken = self.inbox.unpark.wait(door);
                 door = woken.unwrap_or_else(PoisonError::into_inner);
@@ -331,6 +351,10 @@ impl Lodging {
             door = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         door.parked = false;
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.inbox.bell.load(Ordering::Acquire) == WAITING
     }
 
     /// Closes the door: no errand or interrupt is taken any more. Answers what
@@ -446,6 +470,27 @@ mod tests {
             assert!(seen.insert(flags.get(slot).unwrap() as *const _), "slot {slot}");
         }
         assert_eq!(Flags::place(crate::id::MOST_SLOTS - 1).0, 18);
+    }
+
+    #[test]
+    fn who_is_parked_is_roused_by_mail_or_by_the_end_and_not_before() {
+        let lodging = move_in();
+        // Shorter and longer than the slack.
+        for micros in [0, 1, 20, 49, 50, 51, 70, 100, 150, 500] {
+            let limit = Duration::from_micros(micros);
+            assert!(lodging.wait());
+            let parked = Instant::now();
+            lodging.park(Some(limit));
+            assert!(parked.elapsed() >= limit, "{limit:?}");
+            assert!(!lodging.has_mail());
+        }
+        for limit in [None, Some(Duration::from_secs(3600)), Some(Duration::MAX)] {
+            assert!(lodging.wait());
+            lodging.inbox.ring();
+            lodging.park(limit);
+            assert!(lodging.has_mail());
+        }
+        lodging.move_out();
     }
 
     #[test]
