@@ -2,8 +2,8 @@
 //!
 //! A dump reads what is recorded anyway, and never polls anybody. Nor does a
 //! task pay for being dumped: that it waits for a timer or for another task is
-//! not noted by it, but found. The wheel and each task hold the waker of
-//! whoever waits, and a waker is a name.
+//! not noted by it, but found. The wheel and each task hold the name of whoever
+//! waits, or his waker, and a waker is a name.
 //!
 //! What is waited for through somebody else's waker (`FuturesUnordered`, a
 //! socket, a channel) is therefore unknown here.
@@ -71,13 +71,13 @@ impl Dump {
             now: state.latest(),
             tasks: live.iter().map(|task| Dumped::new(state.info(task.header()))).collect(),
             ready: ready.collect(),
-            timers: wheel.pending(),
+            timers: wheel.iter().count(),
             unretrieved: Vec::new(),
         };
         // Whoever is named, if it is one of ours.
         let ours = |name: Name| tenant(name.ticket()).filter(|_| name.executor() == state.number);
-        for (deadline, waker) in wheel.iter() {
-            if let Some(sleeper) = dump.task(name_of(waker).and_then(ours)) {
+        for (deadline, name) in wheel.iter() {
+            if let Some(sleeper) = dump.task(name.and_then(ours)) {
                 sleeper.timers.push(deadline);
             }
         }

@@ -20,6 +20,7 @@ use crate::outcome::{Origin, catch};
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::state::{Counts, Phase, State, add_one, request};
 use crate::table::oldest_first;
+use crate::wheel::Whom;
 use std::cell::Cell;
 use std::mem::take;
 use std::pin::Pin;
@@ -190,13 +191,7 @@ impl State {
     pub(crate) fn wake_awaiter(&self, awaiter: Option<Awaiter>) {
         match awaiter {
             None => {}
-            Some(Awaiter::Task(name)) if name.executor() == self.number => {
-                self.wake(name.ticket());
-                self.rouse();
-            }
-            // Of another executor, which is not in its turn, or is further
-            // down the stack and looks into its inbox at the next.
-            Some(Awaiter::Task(name)) => inbox::wake(name),
+            Some(Awaiter::Task(name)) => self.wake_task(name),
             Some(Awaiter::Node(key)) => self.wake_node(key),
             Some(Awaiter::Waker(waker)) => self.wake_foreign(waker),
             Some(Awaiter::Watch(watch, place)) => {
@@ -204,6 +199,27 @@ impl State {
                     self.wake_foreign(waker);
                 }
             }
+        }
+    }
+
+    /// Wakes somebody whose timer has fired.
+    #[inline]
+    pub(crate) fn wake_sleeper(&self, whom: Whom) {
+        match whom {
+            Whom::Task(name) => self.wake_task(name),
+            Whom::Other(waker) => self.wake_foreign(waker),
+        }
+    }
+
+    #[inline]
+    fn wake_task(&self, name: Name) {
+        if name.executor() == self.number {
+            self.wake(name.ticket());
+            self.rouse();
+        } else {
+            // Of another executor, which is not in its turn, or is further
+            // down the stack and looks into its inbox at the next.
+            inbox::wake(name);
         }
     }
 

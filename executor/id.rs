@@ -117,6 +117,9 @@ impl Ticket {
 pub(crate) struct Name(u64);
 
 impl Name {
+    /// No name has fewer bits: the executors' numbers start at one (Nonzero).
+    pub(crate) const LEAST: u64 = 1 << NAMED_BITS;
+
     pub(crate) fn new(executor: u16, ticket: Ticket) -> Name {
         Name((u64::from(executor) << NAMED_BITS) | ticket.to_bits())
     }

@@ -16,7 +16,7 @@
 use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
 use crate::header::{Callback, Header, Rare};
-use crate::id::{MOST_SLOTS, TaskId, Ticket};
+use crate::id::{MOST_SLOTS, Name, TaskId, Ticket};
 use crate::inbox::{FIRST_FLAGS, Lodging};
 use crate::life::{Ending, Life};
 use crate::outcome::{Request, catch};
@@ -24,7 +24,7 @@ use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskS
 use crate::run_queue::RunQueue;
 use crate::scopes::{NodeKey, Scopes};
 use crate::table::Table;
-use crate::wheel::{HasFired, TimerKey, Wheel};
+use crate::wheel::{TimerKey, Wheel, Whom};
 use slab::Slab;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -114,8 +114,8 @@ pub(crate) struct State {
     pub(crate) wish_to_close: OnceCell<Arc<Request>>,
     /// Tasks up to this serial have been asked by the shutdown.
     pub(crate) cancelled_up_to: Cell<u64>,
-    /// Room for the wakers of due timers, kept from turn to turn.
-    pub(crate) due: Cell<Vec<Waker>>,
+    /// Room for those whose timers are due, kept from turn to turn.
+    pub(crate) due: Cell<Vec<Whom>>,
     pub(crate) settings: Settings,
 }
 
@@ -342,30 +342,36 @@ impl State {
 
     #[inline]
     pub(crate) fn has_timers(&self) -> bool {
-        self.wheel.borrow().pending() > 0
+        !self.wheel.borrow().is_idle()
     }
 
     /// A host that sleeps until the next deadline is told of an earlier one.
+    #[inline]
     fn rouse_if_earlier(&self, deadline: Instant) {
-        if self.in_turn.get() {
-            return;
+        if !self.in_turn.get() {
+            self.rouse_if_before_all(deadline);
         }
+    }
+
+    #[inline(never)]
+    fn rouse_if_before_all(&self, deadline: Instant) {
         let next = self.wheel.borrow_mut().next_deadline();
         if next.is_none_or(|next| deadline < next) {
             self.rouse();
         }
     }
 
-    /// Sets a timer that wakes `waker`.
-    pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
+    /// Sets a timer that wakes `whom`.
+    #[inline]
+    pub(crate) fn set_timer(&self, deadline: Instant, whom: Whom) -> TimerKey {
         self.rouse_if_earlier(deadline);
-        self.wheel.borrow_mut().insert(deadline, waker)
+        self.wheel.borrow_mut().insert(deadline, whom)
     }
 
     /// Gives a timer another deadline; who waits stays the same. None if it has
     /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
-        if self.wheel.borrow().check(&key).is_err() {
+        if self.wheel.borrow().has_fired(&key) {
             self.remove_timer(key);
             return None;
         }
@@ -374,23 +380,27 @@ impl State {
         Some(key)
     }
 
-    /// Whether a timer has fired; if not, `waker` is woken when it does.
-    pub(crate) fn poll_timer(&self, key: &TimerKey, waker: &Waker) -> Poll<()> {
-        let same = match self.wheel.borrow().check(key) {
-            Err(HasFired) => return Poll::Ready(()),
-            Ok(present) => present.will_wake(waker),
-        };
-        if !same {
-            let waker = waker.clone(); // foreign: no borrow is held
-            let replaced = self.wheel.borrow_mut().set_waker(key, waker);
+    /// Whether a timer has fired; if not, it wakes that waker, whose name this
+    /// is, if it is known.
+    #[inline]
+    pub(crate) fn poll_timer(&self, key: &TimerKey, name: Option<Name>, waker: &Waker) -> Poll<()> {
+        let wheel = self.wheel.borrow();
+        if wheel.has_fired(key) {
+            return Poll::Ready(());
+        }
+        if !wheel.wakes(key, name, waker) {
+            drop(wheel);
+            let whom = Whom::of(name, waker); // foreign: no borrow is held
+            let replaced = self.wheel.borrow_mut().set_whom(key, whom);
             drop(replaced);
         }
         Poll::Pending
     }
 
+    #[inline]
     pub(crate) fn remove_timer(&self, key: TimerKey) {
-        let waker = self.wheel.borrow_mut().remove(key);
-        drop(waker); // after the borrow: it may be foreign
+        let whom = self.wheel.borrow_mut().remove(key);
+        drop(whom); // after the borrow: it may be foreign
     }
 }
 

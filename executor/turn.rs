@@ -168,7 +168,7 @@ fn fire_timers(state: &State) -> Option<Duration> {
     if deadline <= now {
         let mut due = state.due.take();
         state.wheel.borrow_mut().fire(now, &mut due);
-        due.drain(..).for_each(|waker| state.wake_foreign(waker));
+        due.drain(..).for_each(|whom| state.wake_sleeper(whom));
         state.due.set(due);
     }
     jumped

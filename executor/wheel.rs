@@ -12,8 +12,13 @@
 //! of the slot that time has entered only those timers fire that are due, in
 //! order of deadline and then of arrival.
 //!
-//! Timers live in a slab and are linked by index, so a cancelled one leaves
+//! Timers live in a vector and are linked by index, so a cancelled one leaves
 //! nothing behind, and there is no pointer to get wrong.
+//!
+//! There may be a million of them, so a timer is small. Where it stands is not
+//! noted, but told from its deadline and the present (Canonical); in which order
+//! equal deadlines came, from the list (Stable); and a task is woken by its
+//! name, not by a waker.
 //!
 //! # Invariants
 //!
@@ -21,6 +26,12 @@
 //!   the lowest level it may be the present one. So timers of a lower level are
 //!   due before those of a higher, and the next deadline is in the first slot
 //!   of the lowest level that has any.
+//! - **Canonical.** A timer that has not fired stands where it would be put
+//!   now. Time that passes does not change in which digit its deadline first
+//!   differs, until the wheel reaches its slot and hands it down.
+//! - **Stable.** Equal deadlines stand in one slot (Canonical), in the order in
+//!   which they arrived: who comes is put last, or before all others if due
+//!   before them, and a list is handed down in its order, into empty slots.
 //! - **Whole.** A slot's list is taken out whole before its timers are looked
 //!   at. Walked in place, a timer that goes back where it came from would be
 //!   met again, for ever.
@@ -28,6 +39,7 @@
 //!   deadline is known, or nobody has asked since it was cancelled.
 
 use crate::clock::Instant;
+use crate::id::Name;
 use crate::order::{Ranked, sort};
 use slab::Slab;
 use std::task::Waker;
@@ -37,6 +49,7 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 /// log₂ of the width, in nanoseconds, of a slot of the lowest level.
 const WIDTH_BITS: u32 = 16;
+/// No timer: an index that is never reached.
 const NONE: u32 = u32::MAX;
 
 /// A timer on the wheel. Whoever holds it must give it back to
@@ -44,55 +57,71 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct TimerKey(u32);
 
+/// Whom a timer wakes.
+#[derive(Debug)]
+pub(crate) enum Whom {
+    Task(Name),
+    /// Somebody whose name is not known.
+    Other(Waker),
+}
+
+impl Whom {
+    /// Whom a waker wakes, whose name this is, if it is known.
+    #[inline]
+    pub(crate) fn of(name: Option<Name>, waker: &Waker) -> Whom {
+        name.map_or_else(|| Whom::Other(waker.clone()), Whom::Task)
+    }
+}
+
 /// All timers of an executor.
-#[derive(Default)]
 pub(crate) struct Wheel {
-    timers: Slab<Timer>,
+    timers: Vec<Timer>,
+    /// How many of these somebody holds.
+    held: usize,
+    /// The first of those that nobody holds: a list, by `next`.
+    free: u32,
+    /// The wakers of those whose names are not known.
+    others: Slab<Waker>,
     levels: [Level; LEVELS],
     /// Which levels have timers, a bit each.
     occupied: u8,
     /// The present, in widths of the lowest level's slots.
     present: u64,
-    /// How many timers have ever arrived: breaks ties between deadlines.
-    arrivals: u64,
-    /// How many timers have not fired.
-    pending: usize,
     /// Room for sorting, kept from one use to the next.
     scratch: Vec<Ranked>,
 }
 
+#[derive(Clone, Copy)]
 struct Timer {
     deadline: Instant,
-    arrival: u64,
-    waker: Option<Waker>,
-    link: Link,
-}
-
-impl Timer {
-    /// As it is sorted: by deadline, and then by arrival.
-    #[inline]
-    fn ranked(&self, index: u32) -> Ranked {
-        Ranked { rank: (self.deadline.as_nanos(), self.arrival), place: index }
-    }
-}
-
-/// Where a timer stands, and between whom.
-#[derive(Clone, Copy)]
-struct Link {
+    call: Call,
     previous: u32,
     next: u32,
-    place: Place,
 }
 
+/// A [`Whom`] in eight bytes: a name, or below all names the seat in `others`,
+/// from one. Zero is nobody: the timer has fired, or nobody holds it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    At {
-        level: u8,
-        slot: u8,
-    },
-    /// Its deadline does not come: it waits for another.
-    Never,
-    Fired,
+struct Call(u64);
+
+const _: () = assert!(size_of::<Timer>() == 24);
+
+impl Timer {
+    const GONE: Timer =
+        Timer { deadline: Instant::NEVER, call: Call::NOBODY, previous: NONE, next: NONE };
+}
+
+impl Call {
+    const NOBODY: Call = Call(0);
+
+    fn name(self) -> Option<Name> {
+        (self.0 >= Name::LEAST).then(|| Name::from_bits(self.0))
+    }
+
+    /// The seat in `others`.
+    fn seat(self) -> Option<usize> {
+        if self.0 >= Name::LEAST { None } else { (self.0 as usize).checked_sub(1) }
+    }
 }
 
 #[derive(Default)]
@@ -100,7 +129,7 @@ struct Level {
     /// Which slots have timers, a bit each.
     occupied: u64,
     /// Made when the level is first used.
-    slots: Option<Box<[Slot; SLOTS]>>,
+    slots: Box<[Slot]>,
 }
 
 /// The timers of a slot that is occupied. Of one that is not, this says nothing.
@@ -122,60 +151,69 @@ enum Least {
 }
 
 impl Level {
-    #[inline]
-    fn slots(&mut self) -> &mut [Slot; SLOTS] {
-        self.slots.get_or_insert_with(|| Box::new([Slot::EMPTY; SLOTS]))
+    #[cold]
+    fn make_slots(&mut self) {
+        let empty = Slot { first: NONE, last: NONE, least: Least::First };
+        self.slots = vec![empty; SLOTS].into_boxed_slice();
     }
 }
 
-impl Slot {
-    const EMPTY: Slot = Slot { first: NONE, last: NONE, least: Least::First };
+impl Default for Wheel {
+    fn default() -> Wheel {
+        Wheel {
+            timers: Vec::new(),
+            held: 0,
+            free: NONE,
+            others: Slab::new(),
+            levels: Default::default(),
+            occupied: 0,
+            present: 0,
+            scratch: Vec::new(),
+        }
+    }
 }
 
 // ---- The four verbs --------------------------------------------------------
 
 impl Wheel {
     /// Sets a timer. One that is past is due at the next [`fire`](Wheel::fire).
-    pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
-        let arrival = self.arrivals;
-        self.arrivals += 1;
-        let index = self.timers.vacant_key() as u32;
-        let link = self.file(index, deadline, arrival);
-        self.timers.insert(Timer { deadline, arrival, waker: Some(waker), link });
+    #[inline]
+    pub(crate) fn insert(&mut self, deadline: Instant, whom: Whom) -> TimerKey {
+        let call = self.note(whom);
+        let index = self.take_seat();
+        self.timers[index as usize] = Timer { deadline, call, previous: NONE, next: NONE };
+        self.file(index, deadline);
         TimerKey(index)
     }
 
-    /// Takes a timer off. Answers its waker, to be dropped where no borrow is
-    /// held: it may be foreign code.
-    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
-        let timer = self.timers.remove(key.0 as usize);
-        self.unlink(timer.link, timer.deadline);
-        if self.timers.is_empty() {
-            self.shrink();
-        }
-        timer.waker
+    /// Takes a timer off. Answers whom it would have woken, to be dropped where
+    /// no borrow is held: it may be foreign code.
+    #[inline]
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Whom> {
+        self.unlink(key.0);
+        let call = self.leave_seat(key.0);
+        self.forget(call)
     }
 
-    /// Fires what is due: appends their wakers to `due`, in order of deadline
-    /// and then of arrival.
-    pub(crate) fn fire(&mut self, now: Instant, due: &mut Vec<Waker>) {
-        let mut fired = std::mem::take(&mut self.scratch);
+    /// Fires what is due: appends those whom it wakes to `due`, in order of
+    /// deadline and then of arrival.
+    pub(crate) fn fire(&mut self, now: Instant, due: &mut Vec<Whom>) {
+        debug_assert!(self.scratch.is_empty(), "nobody else is being sorted");
         let end = now.as_nanos() >> WIDTH_BITS;
-        while let Some((level, slot, start)) = self.first_slot() {
+        while let Some((level, slot)) = self.first_slot() {
+            let start = self.start_of(level, slot);
             if start > end {
                 break;
             }
             self.present = self.present.max(start);
             let mut index = self.take_list(level, slot);
             while index != NONE {
-                let timer = &mut self.timers[index as usize];
-                let next = timer.link.next;
-                if timer.deadline <= now {
-                    timer.link.place = Place::Fired;
-                    fired.push(timer.ranked(index));
+                let Timer { deadline, next, .. } = self.timers[index as usize];
+                if deadline <= now {
+                    self.note_for_sorting(index, deadline);
                 } else {
                     // Handed down; or, on the lowest level, not quite yet.
-                    self.link(index);
+                    self.link(index, deadline);
                 }
                 index = next;
             }
@@ -184,73 +222,160 @@ impl Wheel {
             }
         }
         self.present = self.present.max(end);
-        self.pending -= fired.len();
-        sort(&mut fired);
-        let wakers = fired.drain(..).map(|due| self.timers[due.place as usize].waker.take());
-        due.extend(wakers.flatten());
-        self.scratch = fired;
+        sort(&mut self.scratch);
+        for nth in 0..self.scratch.len() {
+            let timer = &mut self.timers[self.scratch[nth].place as usize];
+            let call = std::mem::replace(&mut timer.call, Call::NOBODY);
+            due.extend(self.forget(call));
+        }
+        self.scratch.clear();
     }
 
     /// When [`fire`](Wheel::fire) will have something to do.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        if self.pending == 0 {
-            return None; // most turns of most programs: no level is looked at
-        }
-        let (level, slot, _) = self.first_slot()?;
-        if let Least::Unknown = self.levels[level].slots()[slot].least {
-            self.put_in_order(level, slot);
-        }
-        let Slot { first, least, .. } = self.levels[level].slots()[slot];
-        Some(match least {
-            Least::Known(deadline) => deadline,
-            _ => self.timers[first as usize].deadline,
-        })
+        let (level, slot) = self.first_slot()?;
+        let Slot { first, least, .. } = self.levels[level].slots[slot];
+        let first = match least {
+            Least::Known(deadline) => return Some(deadline),
+            Least::First => first,
+            Least::Unknown => self.put_in_order(level, slot),
+        };
+        Some(self.timers[first as usize].deadline)
     }
 
     // ---- and what goes with them -------------------------------------------
 
     /// Gives a timer that has not fired another deadline. It counts as newly
     /// arrived.
+    #[inline]
     pub(crate) fn reset(&mut self, key: &TimerKey, deadline: Instant) {
+        debug_assert!(!self.has_fired(key), "one that has fired is set anew");
+        self.unlink(key.0);
         let timer = &mut self.timers[key.0 as usize];
-        let (link, before) = (timer.link, timer.deadline);
-        let arrival = self.arrivals;
-        self.arrivals += 1;
-        (timer.deadline, timer.arrival) = (deadline, arrival);
-        self.unlink(link, before);
-        self.timers[key.0 as usize].link = self.file(key.0, deadline, arrival);
+        *timer = Timer { deadline, previous: NONE, next: NONE, ..*timer };
+        self.file(key.0, deadline);
     }
 
-    /// Whether the timer has fired; if not, who is to be woken.
-    pub(crate) fn check(&self, key: &TimerKey) -> Result<&Waker, HasFired> {
-        self.timers[key.0 as usize].waker.as_ref().ok_or(HasFired)
+    #[inline]
+    pub(crate) fn has_fired(&self, key: &TimerKey) -> bool {
+        self.timers[key.0 as usize].call == Call::NOBODY
     }
 
-    pub(crate) fn set_waker(&mut self, key: &TimerKey, waker: Waker) -> Option<Waker> {
-        self.timers[key.0 as usize].waker.replace(waker)
+    /// Whether that is whom the timer wakes: one with this waker, and this name
+    /// if it is known.
+    #[inline]
+    pub(crate) fn wakes(&self, key: &TimerKey, name: Option<Name>, waker: &Waker) -> bool {
+        let call = self.timers[key.0 as usize].call;
+        match name {
+            Some(name) => call == Call(name.to_bits()),
+            None => call.seat().is_some_and(|seat| self.others[seat].will_wake(waker)),
+        }
     }
 
-    /// How many timers are to fire.
-    pub(crate) fn pending(&self) -> usize {
-        self.pending
+    /// Gives a timer that has not fired somebody else to wake. Answers whom it
+    /// would have woken.
+    pub(crate) fn set_whom(&mut self, key: &TimerKey, whom: Whom) -> Option<Whom> {
+        let call = self.note(whom);
+        let before = std::mem::replace(&mut self.timers[key.0 as usize].call, call);
+        self.forget(before)
     }
 
-    /// Every pending timer: its deadline, and whom it wakes.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, &Waker)> + '_ {
-        let pending =
-            self.timers.iter().filter(|(_, timer)| matches!(timer.link.place, Place::At { .. }));
-        pending.filter_map(|(_, timer)| Some((timer.deadline, timer.waker.as_ref()?)))
+    /// Whether no timer is to fire.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.occupied == 0
+    }
+
+    /// Every timer that is to fire: its deadline, and the name of whom it wakes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, Option<Name>)> + '_ {
+        let waits = |timer: &&Timer| timer.call != Call::NOBODY && timer.deadline != Instant::NEVER;
+        self.timers.iter().filter(waits).map(|timer| (timer.deadline, timer.call.name()))
     }
 }
 
-/// The timer has fired.
-#[derive(Debug)]
-pub(crate) struct HasFired;
+// ---- Seats and names ----------------------------------------------------------------
+
+impl Wheel {
+    /// Finds a seat for a timer.
+    #[inline]
+    fn take_seat(&mut self) -> u32 {
+        if self.free == NONE {
+            self.make_seat();
+        }
+        let index = self.free;
+        self.free = self.timers[index as usize].next;
+        self.held += 1;
+        index
+    }
+
+    #[inline(never)]
+    fn make_seat(&mut self) {
+        self.free = self.timers.len() as u32;
+        self.timers.push(Timer::GONE);
+    }
+
+    /// Nobody holds the timer any more. Answers whom it would have woken.
+    #[inline]
+    fn leave_seat(&mut self, index: u32) -> Call {
+        let seat = &mut self.timers[index as usize];
+        let call = seat.call;
+        *seat = Timer { next: self.free, ..Timer::GONE };
+        self.free = index;
+        self.held -= 1;
+        if self.held == 0 && self.timers.len() > 1024 {
+            self.shrink();
+        }
+        call
+    }
+
+    /// Gives memory back after a crowd has gone.
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        self.timers = Vec::new();
+        self.free = NONE;
+        self.scratch = Vec::new();
+    }
+
+    /// Takes down whom a timer wakes.
+    #[inline]
+    fn note(&mut self, whom: Whom) -> Call {
+        match whom {
+            Whom::Task(name) => Call(name.to_bits()),
+            Whom::Other(waker) => self.note_other(waker),
+        }
+    }
+
+    #[inline(never)]
+    fn note_other(&mut self, waker: Waker) -> Call {
+        Call(self.others.insert(waker) as u64 + 1)
+    }
+
+    /// The timer wakes nobody any more. Answers whom it would have woken.
+    #[inline]
+    fn forget(&mut self, call: Call) -> Option<Whom> {
+        match call.name() {
+            Some(name) => Some(Whom::Task(name)),
+            None if call == Call::NOBODY => None,
+            None => self.forget_other(call),
+        }
+    }
+
+    #[inline(never)]
+    fn forget_other(&mut self, call: Call) -> Option<Whom> {
+        let waker = self.others.remove(call.seat()?);
+        if self.others.is_empty() && self.others.capacity() > 1024 {
+            self.others = Slab::new();
+        }
+        Some(Whom::Other(waker))
+    }
+}
 
 // ---- Places and lists ------------------------------------------------------
 
 impl Wheel {
-    /// Where a deadline belongs, seen from the present.
+    /// Where a deadline belongs, seen from the present (Canonical).
+    #[inline]
     fn place(&self, deadline: Instant) -> (usize, usize) {
         // The past is filed under the present.
         let moment = (deadline.as_nanos() >> WIDTH_BITS).max(self.present);
@@ -261,102 +386,116 @@ impl Wheel {
         (level as usize, slot)
     }
 
-    /// The first slot with timers in it, and when it begins.
-    fn first_slot(&self) -> Option<(usize, usize, u64)> {
+    /// The first slot with timers in it.
+    #[inline]
+    fn first_slot(&self) -> Option<(usize, usize)> {
         if self.occupied == 0 {
             return None;
         }
-        let number = self.occupied.trailing_zeros();
-        let slot = self.levels[number as usize].occupied.trailing_zeros();
-        let shift = number * LEVEL_BITS;
+        let level = self.occupied.trailing_zeros() as usize;
+        let slot = self.levels[level].occupied.trailing_zeros() as usize;
+        Some((level, slot))
+    }
+
+    /// When a slot with timers in it begins.
+    fn start_of(&self, level: usize, slot: usize) -> u64 {
+        let shift = level as u32 * LEVEL_BITS;
         let above = self.present >> (shift + LEVEL_BITS) << (shift + LEVEL_BITS);
-        let start = above | (u64::from(slot) << shift);
-        debug_assert!(number == 0 || start > self.present, "a slot with timers lies ahead (Ahead)");
-        Some((number as usize, slot as usize, start))
+        let start = above | ((slot as u64) << shift);
+        debug_assert!(level == 0 || start > self.present, "a slot with timers lies ahead (Ahead)");
+        start
     }
 
-    /// Puts a timer where it belongs; one that never fires belongs nowhere.
-    /// Answers what the timer is to remember of that.
-    #[must_use]
-    fn file(&mut self, index: u32, deadline: Instant, arrival: u64) -> Link {
-        if deadline == Instant::NEVER {
-            return Link { previous: NONE, next: NONE, place: Place::Never };
+    /// Puts a timer that stands alone where it belongs; one that never fires
+    /// belongs nowhere.
+    #[inline]
+    fn file(&mut self, index: u32, deadline: Instant) {
+        if deadline != Instant::NEVER {
+            self.join(index, deadline);
         }
-        self.pending += 1;
-        self.join(index, deadline, arrival)
     }
 
-    /// As [`file`](Wheel::file), for a timer that is there and counted.
-    fn link(&mut self, index: u32) {
-        let Timer { deadline, arrival, .. } = self.timers[index as usize];
-        self.timers[index as usize].link = self.join(index, deadline, arrival);
+    /// As [`file`](Wheel::file), for a timer that stood in a list.
+    fn link(&mut self, index: u32, deadline: Instant) {
+        let timer = &mut self.timers[index as usize];
+        (timer.previous, timer.next) = (NONE, NONE);
+        self.join(index, deadline);
     }
 
-    #[must_use]
-    fn join(&mut self, index: u32, deadline: Instant, arrival: u64) -> Link {
+    #[inline]
+    fn join(&mut self, index: u32, deadline: Instant) {
         let (number, slot_number) = self.place(deadline);
         let level = &mut self.levels[number];
-        let place = Place::At { level: number as u8, slot: slot_number as u8 };
         let bit = 1 << slot_number;
         if level.occupied & bit != 0 {
-            return self.join_others(index, deadline, arrival, place);
+            return self.join_others(index, deadline, number, slot_number);
         }
-        level.slots()[slot_number] = Slot { first: index, last: index, least: Least::First };
+        if level.slots.is_empty() {
+            level.make_slots();
+        }
+        level.slots[slot_number] = Slot { first: index, last: index, least: Least::First };
         level.occupied |= bit;
         self.occupied |= 1 << number;
-        Link { previous: NONE, next: NONE, place }
     }
 
     /// There are others in the slot.
-    fn join_others(&mut self, index: u32, deadline: Instant, arrival: u64, place: Place) -> Link {
-        let Place::At { level, slot } = place else { unreachable!("others are in a slot") };
-        let slot = &mut self.levels[level as usize].slots()[slot as usize];
+    #[inline(never)]
+    fn join_others(&mut self, index: u32, deadline: Instant, level: usize, slot: usize) {
+        let slot = &mut self.levels[level].slots[slot];
         let first = &mut self.timers[slot.first as usize];
         if matches!(slot.least, Least::First) && deadline < first.deadline {
             // A short timeout among long ones: the list stays in order.
-            first.link.previous = index;
-            let next = std::mem::replace(&mut slot.first, index);
-            return Link { previous: NONE, next, place };
+            first.previous = index;
+            self.timers[index as usize].next = std::mem::replace(&mut slot.first, index);
+            return;
         }
         let earliest = first.deadline;
         let last = &mut self.timers[slot.last as usize];
-        // Compared with the arrival too: a timer handed down may be older than
-        // one that was put here directly.
-        let in_order = (last.deadline, last.arrival) < (deadline, arrival);
+        let in_order = last.deadline <= deadline;
         slot.least = match slot.least {
             Least::First if in_order => Least::First,
             Least::First => Least::Known(deadline.min(earliest)),
             Least::Known(least) => Least::Known(least.min(deadline)),
             Least::Unknown => Least::Unknown,
         };
-        last.link.next = index;
-        let previous = std::mem::replace(&mut slot.last, index);
-        Link { previous, next: NONE, place }
+        last.next = index;
+        self.timers[index as usize].previous = std::mem::replace(&mut slot.last, index);
     }
 
-    /// Takes a timer out of its slot's list, if it has not fired.
-    fn unlink(&mut self, Link { previous, next, place }: Link, deadline: Instant) {
-        let Place::At { level: number, slot: slot_number } = place else { return };
-        self.pending -= 1;
-        let level = &mut self.levels[number as usize];
-        if previous == NONE && next == NONE {
-            return self.vacate(number as usize, slot_number as usize);
+    /// Takes a timer out of its slot's list, if it is in one.
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        let Timer { deadline, call, previous, next } = self.timers[index as usize];
+        if call == Call::NOBODY || deadline == Instant::NEVER {
+            return;
         }
-        let slot = &mut level.slots()[slot_number as usize];
+        let (level, slot) = self.place(deadline);
+        if previous == NONE && next == NONE {
+            return self.vacate(level, slot);
+        }
+        self.leave_others(index, level, slot);
+    }
+
+    /// There are others in the slot.
+    #[inline(never)]
+    fn leave_others(&mut self, index: u32, level: usize, slot: usize) {
+        let Timer { deadline, previous, next, .. } = self.timers[index as usize];
+        let slot = &mut self.levels[level].slots[slot];
         if matches!(slot.least, Least::Known(least) if least == deadline) {
             slot.least = Least::Unknown;
         }
         match previous {
             NONE => slot.first = next,
-            previous => self.timers[previous as usize].link.next = next,
+            previous => self.timers[previous as usize].next = next,
         }
         match next {
             NONE => slot.last = previous,
-            next => self.timers[next as usize].link.previous = previous,
+            next => self.timers[next as usize].previous = previous,
         }
     }
 
     /// Nobody is in a slot any more.
+    #[inline]
     fn vacate(&mut self, number: usize, slot: usize) {
         let level = &mut self.levels[number];
         level.occupied &= !(1 << slot);
@@ -368,32 +507,38 @@ impl Wheel {
     /// Empties a slot. Answers the first of its timers (Whole).
     fn take_list(&mut self, level: usize, slot: usize) -> u32 {
         self.vacate(level, slot);
-        self.levels[level].slots()[slot].first
+        self.levels[level].slots[slot].first
     }
 
-    /// Sorts a slot's list, so that its least is the first from now on.
+    /// Puts a timer among those to be sorted: by deadline, and then by how many
+    /// were put there before it (Stable).
+    #[inline]
+    fn note_for_sorting(&mut self, index: u32, deadline: Instant) {
+        let rank = (deadline.as_nanos(), self.scratch.len() as u64);
+        self.scratch.push(Ranked { rank, place: index });
+    }
+
+    /// Sorts a slot's list, so that its least is the first from now on. Answers
+    /// it.
     ///
     /// Timers mostly come in order (every request gets the same timeout), and
     /// then this is never called, however many are cancelled.
-    fn put_in_order(&mut self, level: usize, slot: usize) {
-        let mut timers = std::mem::take(&mut self.scratch);
+    #[inline(never)]
+    fn put_in_order(&mut self, level: usize, slot: usize) -> u32 {
         let mut index = self.take_list(level, slot);
         while index != NONE {
-            let timer = &self.timers[index as usize];
-            timers.push(timer.ranked(index));
-            index = timer.link.next;
+            let Timer { deadline, next, .. } = self.timers[index as usize];
+            self.note_for_sorting(index, deadline);
+            index = next;
         }
-        sort(&mut timers);
-        timers.drain(..).for_each(|timer| self.link(timer.place));
-        self.scratch = timers;
-    }
-
-    /// Gives memory back after a crowd has gone.
-    fn shrink(&mut self) {
-        if self.timers.capacity() > 1024 {
-            self.timers = Slab::new();
-            self.scratch = Vec::new();
+        sort(&mut self.scratch);
+        for nth in 0..self.scratch.len() {
+            let index = self.scratch[nth].place;
+            self.link(index, self.timers[index as usize].deadline);
         }
+        let first = self.scratch[0].place;
+        self.scratch.clear();
+        first
     }
 }
 

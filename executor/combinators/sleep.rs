@@ -3,7 +3,8 @@
 use crate::clock::Instant;
 use crate::current::state_for;
 use crate::state::State;
-use crate::wheel::TimerKey;
+use crate::waker::name_of;
+use crate::wheel::{TimerKey, Whom};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -117,10 +118,11 @@ impl Future for Sleep {
         match &this.timer {
             None if this.is_over() => Poll::Ready(()),
             None => {
-                this.timer = Some(this.home.set_timer(this.deadline, cx.waker().clone()));
+                let whom = Whom::of(name_of(cx.waker()), cx.waker());
+                this.timer = Some(this.home.set_timer(this.deadline, whom));
                 Poll::Pending
             }
-            Some(timer) => this.home.poll_timer(timer, cx.waker()),
+            Some(timer) => this.home.poll_timer(timer, name_of(cx.waker()), cx.waker()),
         }
     }
 }

@@ -58,11 +58,18 @@ impl Pair {
         (Instant::from_nanos(deadline), self.arrivals)
     }
 
+    /// Who it is that says that he is this one: a task, or somebody else.
+    fn whom(&self, id: u64, is_task: bool) -> Whom {
+        match is_task {
+            true => Whom::Task(Name::from_bits(Name::LEAST | id)),
+            false => Whom::Other(Waker::from(Arc::new(Ring { id, rung: self.rung.clone() }))),
+        }
+    }
+
     fn insert(&mut self, deadline: u64) -> u64 {
         let (at, id) = (self.arrives(deadline), self.ids);
         self.ids += 1;
-        let waker = Waker::from(Arc::new(Ring { id, rung: self.rung.clone() }));
-        let key = self.wheel.insert(at.0, waker);
+        let key = self.wheel.insert(at.0, self.whom(id, id % 3 == 0));
         self.map.insert(at, id);
         self.held.insert(id, Held { key, pending: Some(at) });
         id
@@ -70,8 +77,8 @@ impl Pair {
 
     fn remove(&mut self, id: u64) {
         let Held { key, pending } = self.held.remove(&id).expect("it is held");
-        let waker = self.wheel.remove(key);
-        assert_eq!(waker.is_some(), pending.is_some(), "one that has fired has no waker");
+        let whom = self.wheel.remove(key);
+        assert_eq!(whom.is_some(), pending.is_some(), "one that has fired wakes nobody");
         if let Some(at) = pending {
             assert_eq!(self.map.remove(&at), Some(id));
         }
@@ -86,6 +93,18 @@ impl Pair {
         let held = self.held.get_mut(&id).expect("it is held");
         held.pending = Some(at);
         self.wheel.reset(&held.key, at.0);
+    }
+
+    /// Lets it be waited for as a task, or as somebody else, unless it has fired.
+    fn set_whom(&mut self, id: u64, is_task: bool) {
+        let Held { key, pending: Some(_) } = &self.held[&id] else { return };
+        let (whom, again) = (self.whom(id, is_task), self.whom(id, is_task));
+        assert!(self.wheel.set_whom(key, whom).is_some(), "somebody was waiting");
+        match again {
+            Whom::Task(name) => assert!(self.wheel.wakes(key, Some(name), Waker::noop())),
+            // Another waker, although it does the same.
+            Whom::Other(waker) => assert!(!self.wheel.wakes(key, None, &waker)),
+        }
     }
 
     /// Some id that is held, the same for the same number.
@@ -104,7 +123,12 @@ impl Pair {
         let moment = Instant::from_nanos(now);
         let mut due = Vec::new();
         self.wheel.fire(moment, &mut due);
-        due.into_iter().for_each(Waker::wake);
+        for whom in due {
+            match whom {
+                Whom::Task(name) => self.rung.lock().unwrap().push(name.ticket().to_bits()),
+                Whom::Other(waker) => waker.wake(),
+            }
+        }
         let rung = std::mem::take(&mut *self.rung.lock().unwrap());
 
         let later = match now {
@@ -116,7 +140,7 @@ impl Pair {
         for id in &expected {
             let held = self.held.get_mut(id).expect("it is held");
             held.pending = None;
-            assert!(self.wheel.check(&held.key).is_err(), "it has fired");
+            assert!(self.wheel.has_fired(&held.key), "it has fired");
         }
         self.agree();
         rung.len()
@@ -126,7 +150,8 @@ impl Pair {
     fn agree(&mut self) {
         let next = self.map.first_key_value().map(|(&(deadline, _), _)| deadline);
         assert_eq!(self.wheel.next_deadline(), next, "the next deadline at {}", self.now);
-        assert_eq!(self.wheel.pending(), self.map.len(), "how many are pending");
+        assert_eq!(self.wheel.iter().count(), self.map.len(), "how many are pending");
+        assert_eq!(self.wheel.is_idle(), self.map.is_empty(), "whether any is");
     }
 
     /// Lets each fire at its own moment, and looks one nanosecond before.
@@ -148,8 +173,7 @@ impl Pair {
             self.remove(id);
         }
         self.agree();
-        assert_eq!(self.wheel.iter().count(), 0);
-        assert!(self.wheel.timers.is_empty(), "nothing is left behind");
+        assert_eq!((self.wheel.held, self.wheel.others.len()), (0, 0), "nothing is left behind");
         assert!(self.wheel.levels.iter().all(|level| level.occupied == 0));
     }
 }
@@ -204,7 +228,7 @@ fn play_at_random(seed: u64, steps: usize, bits: u64, began: u64) {
             0 => random.of_any_size(bits) >> 12 << 12,
             _ => random.of_any_size(bits),
         };
-        match random.below(12) {
+        match random.below(13) {
             0..4 => {
                 pair.insert(pair.now.saturating_add(ahead));
             }
@@ -222,9 +246,14 @@ fn play_at_random(seed: u64, steps: usize, bits: u64, began: u64) {
                 }
             }
             9 => {
-                pair.go_to(pair.now); // time stands still
+                if let Some(id) = pair.pick(random.next()) {
+                    pair.set_whom(id, random.below(2) == 0);
+                }
             }
             10 => {
+                pair.go_to(pair.now); // time stands still
+            }
+            11 => {
                 let next = pair.wheel.next_deadline().map(Instant::as_nanos);
                 let next = next.filter(|&next| next > pair.now);
                 if let Some(next) = next {
@@ -339,7 +368,7 @@ fn twelve_days_pass_by_in_uneven_steps() {
         let step = random.of_any_size(52) + 1;
         pair.go_to((pair.now + step).min(TWELVE_DAYS));
     }
-    assert_eq!(pair.wheel.pending(), 0);
+    assert!(pair.wheel.is_idle());
     pair.clear();
 }
 
