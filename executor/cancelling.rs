@@ -275,7 +275,12 @@ impl State {
 
     /// Whether nobody is in the tree of the running task but those around what
     /// is being polled.
+    #[inline]
     pub(crate) fn is_nobody_beside(&self) -> bool {
+        self.scopes.borrow().is_empty() || self.are_all_around()
+    }
+
+    fn are_all_around(&self) -> bool {
         let table = self.table.borrow();
         let header = self.running.get().and_then(|id| table.get(id)).map(|task| task.header());
         header.is_none_or(|header| {

@@ -236,6 +236,12 @@ impl Scopes {
         }
     }
 
+    /// Whether nobody is in any tree.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// How many have ever entered.
     pub(crate) fn entries(&self) -> u32 {
         self.entries

@@ -232,9 +232,8 @@ impl<F: Future> Around<F> for Deadline {
         mut future: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
-        let mut polled = self.poll_inner(future.as_mut(), cx);
         loop {
-            if let Poll::Ready(output) = polled {
+            if let Poll::Ready(output) = self.poll_inner(future.as_mut(), cx) {
                 future.set(None);
                 self.standing.leave();
                 // If the token that it was given is still there, it is in
@@ -249,7 +248,7 @@ impl<F: Future> Around<F> for Deadline {
             }
             match time {
                 Time::Left => return Poll::Pending,
-                Time::Told => polled = self.poll_inner(future.as_mut(), cx),
+                Time::Told => {}
                 Time::Over => break,
             }
         }
@@ -299,6 +298,7 @@ impl Deadline {
 
     /// When it passes, as far as is known to those inside; never again, when
     /// they have heard that it has.
+    #[inline]
     fn deadline(&self) -> Instant {
         match &self.handle {
             _ if self.passed.as_ref().is_some_and(|request| request.is_heard()) => Instant::NEVER,
@@ -308,6 +308,7 @@ impl Deadline {
     }
 
     /// What is to be done, now that the future is pending?
+    #[inline]
     fn look(&mut self, cx: &mut Context<'_>) -> Time {
         let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
         if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
@@ -338,6 +339,7 @@ enum Time {
     Over,
 }
 
+#[inline(never)] // rarely is anybody in the tree
 fn look(
     here: &Here<'_>,
     due: &mut Due,
@@ -397,6 +399,7 @@ impl Due {
         Pin::new(sleep).poll(cx)
     }
 
+    #[inline]
     fn set(&mut self, sleep: Sleep) -> &mut Sleep {
         *self = Due::Set(sleep);
         match self {
