@@ -14,13 +14,9 @@
 //!
 //! # Invariants
 //!
-//! - **Once for each slot.** A slot is in `wakes` at most once, however many
-//!   threads wake it. Its flag is raised by whoever puts it there, and lowered
-//!   by the executor when it takes it out, *before* the poll; so a wake during
-//!   the poll counts.
-//! - **Slots, not serials.** A flag belongs to a slot. If a stale waker raised
-//!   it, the present tenant's own wake finds it raised and goes away, trusting
-//!   that somebody is woken. So whoever is in the slot now gets polled.
+//! - **Slots, not serials.** What lies in the pile is a slot. If a stale waker
+//!   put it there, the present tenant's own wake finds it there and goes away,
+//!   trusting that somebody is woken. So whoever is in the slot now gets polled.
 //! - **Mail is never missed.** First the letter, then the bell. The executor
 //!   looks for mail once more after it said that it is waiting.
 //! - **Shut until needed.** The door is opened for a tenant when somebody is
@@ -28,12 +24,12 @@
 //!   executor does not look: most come and go without.
 
 use crate::id::Name;
+use crate::pile::Pile;
 use crossbeam_queue::SegQueue;
 use std::cell::Cell;
 use std::hint;
-use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,11 +44,16 @@ pub(crate) enum Errand {
 /// What [`Builder::on_wake`](crate::Builder::on_wake) was given.
 pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
 
+/// What a wake writes stands at the beginning, side by side: two cores hand it to
+/// and fro a cache line at a time.
+#[repr(C, align(64))]
 pub(crate) struct Inbox {
-    /// Slots woken from elsewhere.
-    wakes: SegQueue<u32>,
-    flags: Flags,
     bell: AtomicU8,
+    on_wake_panicked: AtomicBool,
+    interrupts: AtomicU32,
+    /// Slots woken from elsewhere.
+    pile: Pile,
+    errands: SegQueue<Errand>,
     door: Mutex<Door>,
     /// Signalled, with `door` locked in between, when `bell` goes from waiting
     /// to mail and somebody is parked.
@@ -72,28 +73,24 @@ const WAITING: u8 = 2;
 const SLACK: Duration =
     if cfg!(target_os = "linux") { Duration::from_micros(50) } else { Duration::ZERO };
 
-/// What is rare enough to stand behind a lock.
+/// How often a thread looks for mail before it goes to sleep, which takes, with
+/// being roused, much longer than to look in vain: that is a microsecond or two.
+const LOOKS: u32 = 16;
+/// How long it waits between two looks. To look is to take the cache line away
+/// from whoever is just leaving mail.
+const PAUSES: u32 = 8;
+
+/// What is rare enough to stand behind a lock. Whoever leaves a letter holds it,
+/// so that the door is not closed meanwhile; the executor takes letters in
+/// without it.
 struct Door {
     /// For which tenant it is open. A `Spawner` or `Interrupter` of an earlier
     /// one finds another number.
     open_for: Option<u64>,
-    errands: Vec<Errand>,
-    interrupts: u32,
     on_wake: Option<Bell>,
-    on_wake_panicked: bool,
     /// Whether the executor's thread sleeps. To rouse somebody who does not is a
     /// system call for nothing.
     parked: bool,
-}
-
-impl Door {
-    fn take_letters(&mut self) -> Letters {
-        Letters {
-            errands: take(&mut self.errands),
-            interrupts: take(&mut self.interrupts),
-            on_wake_panicked: take(&mut self.on_wake_panicked),
-        }
-    }
 }
 
 /// The rest of the process knows one inbox by this: where, and which tenant.
@@ -187,34 +184,22 @@ pub(crate) fn move_in() -> Lodging {
 /// Once the slot is in the queue the executor may be gone at any moment; the
 /// inbox is not.
 pub(crate) fn wake(name: Name) {
-    let Some(inbox) = find(name.executor()) else { return };
-    let slot = name.ticket().slot();
-    // A slot without a flag has never had a tenant.
-    let Some(flag) = inbox.flags.get(slot) else { return };
-    // A swap even where a load would do: what this thread wrote before must be
-    // seen by the poll, also when somebody else has raised the flag already.
-    if !flag.swap(true, Ordering::AcqRel) {
-        inbox.wakes.push(slot as u32);
+    if let Some(inbox) = find(name.executor())
+        && inbox.pile.put(name.ticket().slot())
+    {
         inbox.ring();
     }
 }
 
 impl Inbox {
     fn new() -> Inbox {
-        let door = Door {
-            open_for: None,
-            errands: Vec::new(),
-            interrupts: 0,
-            on_wake: None,
-            on_wake_panicked: false,
-            parked: false,
-        };
-        let flags = Flags::default();
-        flags.make_room(FIRST_FLAGS);
+        let door = Door { open_for: None, on_wake: None, parked: false };
         Inbox {
-            wakes: SegQueue::new(),
-            flags,
             bell: AtomicU8::new(QUIET),
+            on_wake_panicked: AtomicBool::new(false),
+            interrupts: AtomicU32::new(0),
+            pile: Pile::default(),
+            errands: SegQueue::new(),
             door: Mutex::new(door),
             unpark: Condvar::new(),
         }
@@ -244,8 +229,16 @@ impl Inbox {
         let rung = on_wake.map(|on_wake| catch_unwind(AssertUnwindSafe(move || on_wake())));
         if let Some(Err(payload)) = rung {
             drop_payload(payload);
-            self.door().on_wake_panicked = true;
+            self.on_wake_panicked.store(true, Ordering::Release);
         }
+    }
+
+    /// Takes the letters that lie here now, and no more.
+    fn take_letters(&self) -> Letters {
+        let interrupts = self.interrupts.swap(0, Ordering::AcqRel);
+        let errands = (0..self.errands.len()).map_while(|_| self.errands.pop()).collect();
+        let on_wake_panicked = self.on_wake_panicked.swap(false, Ordering::AcqRel);
+        Letters { errands, interrupts, on_wake_panicked }
     }
 }
 
@@ -268,11 +261,6 @@ impl Lodging {
         self.opened.set(true);
     }
 
-    /// Makes sure that `slots` slots have their flags.
-    pub(crate) fn make_room(&self, slots: usize) {
-        self.inbox.flags.make_room(slots);
-    }
-
     /// Whether anything has arrived. One load; begins a turn.
     #[inline]
     pub(crate) fn has_mail(&self) -> bool {
@@ -285,21 +273,12 @@ impl Lodging {
 
     /// Takes out the slots that others have woken: each once, and no more than
     /// are there now, so that a storm of wakes cannot hold up the turn.
-    pub(crate) fn take_wakes(&self, mut woken: impl FnMut(u32)) {
-        for _ in 0..self.inbox.wakes.len() {
-            let Some(slot) = self.inbox.wakes.pop() else { break };
-            if let Some(flag) = self.inbox.flags.get(slot as usize) {
-                flag.swap(false, Ordering::AcqRel);
-            }
-            woken(slot);
-        }
-        if !self.inbox.wakes.is_empty() {
-            self.inbox.bell.swap(MAIL, Ordering::AcqRel);
-        }
+    pub(crate) fn take_wakes(&self, woken: impl FnMut(u32)) {
+        self.inbox.pile.take_all(woken);
     }
 
     pub(crate) fn take_letters(&self) -> Option<Letters> {
-        self.opened.get().then(|| self.inbox.door().take_letters())
+        self.opened.get().then(|| self.inbox.take_letters())
     }
 
     /// Ends a turn with nothing ready. False if mail has come meanwhile.
@@ -335,6 +314,12 @@ impl Lodging {
     }
 
     fn sleep_until(&self, end: Option<Instant>) {
+        for _ in 0..LOOKS {
+            if !self.is_waiting() {
+                return;
+            }
+            (0..PAUSES).for_each(|_| hint::spin_loop());
+        }
         let mut door = self.inbox.door();
         door.parked = true;
         while self.is_waiting() {
@@ -362,9 +347,8 @@ impl Lodging {
     pub(crate) fn close(&self) -> Option<Letters> {
         self.closed.set(true);
         self.opened.get().then(|| {
-            let mut door = self.inbox.door();
-            door.open_for = None;
-            door.take_letters()
+            self.inbox.door().open_for = None;
+            self.inbox.take_letters()
         })
     }
 
@@ -388,58 +372,30 @@ impl Lodging {
 
 impl Address {
     pub(crate) fn send(&self, errand: Errand) -> Result<(), Closed> {
-        self.at_open_door(|door| door.errands.push(errand))
+        self.at_open_door(|inbox| inbox.errands.push(errand))
     }
 
     pub(crate) fn interrupt(&self) -> Result<(), Closed> {
-        self.at_open_door(|door| door.interrupts = door.interrupts.saturating_add(1))
+        self.at_open_door(|inbox| {
+            let one_more = |count: u32| Some(count.saturating_add(1));
+            let (change, look) = (Ordering::AcqRel, Ordering::Acquire);
+            let _never_refused = inbox.interrupts.fetch_update(change, look, one_more);
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.inbox.door().open_for == Some(self.tenant)
     }
 
-    fn at_open_door(&self, leave: impl FnOnce(&mut Door)) -> Result<(), Closed> {
-        let mut door = self.inbox.door();
+    fn at_open_door(&self, leave: impl FnOnce(&Inbox)) -> Result<(), Closed> {
+        let door = self.inbox.door();
         if door.open_for != Some(self.tenant) {
             return Err(Closed);
         }
-        leave(&mut door);
+        leave(self.inbox);
         drop(door);
         self.inbox.ring();
         Ok(())
-    }
-}
-
-/// So many slots have a flag from the beginning.
-pub(crate) const FIRST_FLAGS: usize = 64;
-
-/// A flag for each slot, found without a lock while more are added: lists of
-/// 64, 64, 128, 256 … flags, each made once and never moved.
-#[derive(Default)]
-struct Flags {
-    lists: [OnceLock<Box<[AtomicBool]>>; 19],
-}
-
-impl Flags {
-    fn place(slot: usize) -> (usize, usize) {
-        if slot < FIRST_FLAGS {
-            return (0, slot);
-        }
-        let power = slot.ilog2();
-        (power as usize - 5, slot - (1 << power))
-    }
-
-    fn get(&self, slot: usize) -> Option<&AtomicBool> {
-        let (list, place) = Flags::place(slot);
-        self.lists.get(list)?.get()?.get(place)
-    }
-
-    fn make_room(&self, slots: usize) {
-        for list in 0..=Flags::place(slots.saturating_sub(1)).0 {
-            let length = if list == 0 { FIRST_FLAGS } else { 32 << list };
-            self.lists[list].get_or_init(|| (0..length).map(|_| AtomicBool::new(false)).collect());
-        }
     }
 }
 
@@ -459,18 +415,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_slot_has_its_own_flag() {
-        let flags = Flags::default();
-        assert!(flags.get(0).is_none());
-        flags.make_room(10_000);
-        let mut seen = std::collections::HashSet::new();
-        for slot in 0..10_000 {
-            assert!(seen.insert(flags.get(slot).unwrap() as *const _), "slot {slot}");
-        }
-        assert_eq!(Flags::place(crate::id::MOST_SLOTS - 1).0, 18);
-    }
 
     #[test]
     fn who_is_parked_is_roused_by_mail_or_by_the_end_and_not_before() {

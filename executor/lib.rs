@@ -48,6 +48,7 @@
 // I. Who is ready?
 mod id;
 mod run_queue;
+mod pile;
 mod inbox;
 // II. What time is it?
 mod clock;

@@ -17,7 +17,7 @@ use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
 use crate::header::{Callback, Header, Rare};
 use crate::id::{MOST_SLOTS, Name, TaskId, Ticket};
-use crate::inbox::{FIRST_FLAGS, Lodging};
+use crate::inbox::Lodging;
 use crate::life::{Ending, Life};
 use crate::outcome::{Request, catch};
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
@@ -71,7 +71,6 @@ pub(crate) struct State {
     /// Tells this executor from all others, past ones too.
     pub(crate) identity: u64,
     pub(crate) inbox: Lodging,
-    slots_with_flags: Cell<usize>,
     pub(crate) table: RefCell<Table>,
     /// What tasks that are gone have left to the next.
     pub(crate) pool: Pool,
@@ -156,7 +155,6 @@ impl State {
             number: inbox.number,
             identity: inbox.tenant,
             inbox,
-            slots_with_flags: Cell::new(FIRST_FLAGS),
             table: RefCell::new(Table::new(queue)),
             pool: Pool::new(),
             spare_rares: RefCell::default(),
@@ -239,18 +237,7 @@ impl State {
     /// take a turn at once has to [`rouse`](State::rouse).
     #[inline]
     pub(crate) fn enroll<R>(&self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
-        let (id, answer) = self.table.borrow_mut().enroll(make);
-        if id.slot() >= self.slots_with_flags.get() {
-            self.make_room_for_flags(id.slot());
-        }
-        answer
-    }
-
-    #[cold]
-    fn make_room_for_flags(&self, slot: usize) {
-        let slots = (slot + 1).next_power_of_two();
-        self.inbox.make_room(slots);
-        self.slots_with_flags.set(slots);
+        self.table.borrow_mut().enroll(make)
     }
 
     pub(crate) fn push_callback(&self, callback: Callback) {

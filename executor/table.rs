@@ -60,7 +60,7 @@ impl Table {
         }
     }
 
-    /// Wakes whoever is in the slot now: a flag belongs to the slot (`inbox.rs`).
+    /// Wakes whoever is in the slot now: slots lie in the pile (`pile.rs`).
     pub(crate) fn wake_tenant(&mut self, slot: u32) {
         if let Some(tenant) = self.tenant(slot) {
             let id = tenant.header().id;
@@ -110,7 +110,7 @@ impl Table {
     /// Puts a new task into the table and into the queue. `make` is told its
     /// id, and answers with it and something else, which is handed on.
     #[inline]
-    pub(crate) fn enroll<R>(&mut self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> (TaskId, R) {
+    pub(crate) fn enroll<R>(&mut self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
         let vacant = self.slots.vacant_entry();
         let id = TaskId::new(self.serial + 1, vacant.key());
         let (task, answer) = make(id);
@@ -118,7 +118,7 @@ impl Table {
         vacant.insert(task);
         self.serial = id.number();
         self.queue.push_task(id.ticket());
-        (id, answer)
+        answer
     }
 
     /// Strikes a task off. What it answers is to be dropped where no borrow is
