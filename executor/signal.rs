@@ -17,14 +17,14 @@
 //! - **As it was before.** When nobody listens any more, the disposition is what
 //!   it was, unless somebody else has changed it meanwhile.
 //! - **Who insists gets out.** An executor that is stuck in a poll takes in
-//!   nothing. The third signal that finds the two before it not taken in ends
-//!   the process as if nobody listened.
+//!   nothing. A signal that finds two before it not taken in, and the first of
+//!   them a tenth of a second old, ends the process as if nobody listened.
 
 use crate::interrupt::Interrupter;
 use std::fmt;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -234,7 +234,7 @@ fn listen(mut pipe: PipeReader) {
                 // Done by the executor when it takes the interrupt in. Sent first:
                 // behind it, it could come a turn late, and two more signals in
                 // between would count as not taken in.
-                interrupter.when_taken_in(|| UNHEARD.store(0, Ordering::SeqCst));
+                interrupter.when_taken_in(all_heard);
                 interrupter.interrupt();
             }
         }
@@ -247,31 +247,62 @@ fn listen(mut pipe: PipeReader) {
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 /// How many signals have come since an executor last took one in.
 static UNHEARD: AtomicU32 = AtomicU32::new(0);
+/// When the first of these came, by `milliseconds`; zero if there is none.
+static SINCE: AtomicU64 = AtomicU64::new(0);
 /// How many threads are in the handler.
 static IN_HANDLER: AtomicU32 = AtomicU32::new(0);
 
-/// How many may be unheard before the signal means what it means elsewhere.
-const PATIENCE: u32 = 2;
+/// How many may be unheard, and for how many milliseconds, before the signal
+/// means what it means elsewhere. A loop that is not stuck turns more often.
+const PATIENCE: (u32, u64) = (2, 100);
+
+/// So many are written to the pipe while nobody hears, so that it is never full.
+const MOST_WRITTEN: u32 = 1000;
+
+/// An executor has taken a signal in.
+fn all_heard() {
+    SINCE.store(0, Ordering::SeqCst);
+    UNHEARD.store(0, Ordering::SeqCst);
+}
+
+/// Whether it is time to give up on the executors, when so many signals before
+/// this one are unheard, the first of them for so many milliseconds.
+fn is_insisting(unheard: u32, milliseconds: u64) -> bool {
+    unheard >= PATIENCE.0 && milliseconds >= PATIENCE.1
+}
 
 #[allow(unsafe_code)]
 extern "C" fn on_signal(signal: libc::c_int) {
     IN_HANDLER.fetch_add(1, Ordering::SeqCst);
+    let unheard = UNHEARD.fetch_add(1, Ordering::SeqCst);
+    let now = milliseconds();
+    let first = SINCE.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
+    let waited = now.saturating_sub(first.unwrap_or_else(|before| before));
     // SAFETY: `write`, `signal` and `raise` may be called in a signal handler.
     // The descriptor is open: it is closed only after the handler is out of
     // force and nobody is in it. `errno` is put back, since the handler may
     // have come between a failed call and the reading of its reason.
     unsafe {
         let errno = *errno();
-        if UNHEARD.fetch_add(1, Ordering::SeqCst) >= PATIENCE {
+        if is_insisting(unheard, waited) {
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
-        } else {
+        } else if unheard < MOST_WRITTEN {
             let press = [signal as u8];
-            let _full_is_fine = libc::write(PIPE.load(Ordering::SeqCst), press.as_ptr().cast(), 1);
+            let _gone_is_fine = libc::write(PIPE.load(Ordering::SeqCst), press.as_ptr().cast(), 1);
         }
         *self::errno() = errno;
     }
     IN_HANDLER.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Of the machine's monotonic clock, and never zero.
+#[allow(unsafe_code)]
+fn milliseconds() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes to `now` or fails, and may be called in a signal handler.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    (now.tv_sec as u64).saturating_mul(1000) + now.tv_nsec as u64 / 1_000_000 + 1
 }
 
 #[allow(unsafe_code)]
@@ -300,7 +331,7 @@ impl Pipe {
         let (reader, writer) = io::pipe()?;
         let thread = std::thread::Builder::new().name("hearken-signals".into());
         let thread = thread.spawn(|| listen(reader))?;
-        UNHEARD.store(0, Ordering::SeqCst);
+        all_heard();
         PIPE.store(writer.as_raw_fd(), Ordering::SeqCst);
         Ok(Pipe { writer, thread })
     }
@@ -334,6 +365,21 @@ fn disposition(signal: Signal, next: Option<&libc::sigaction>) -> io::Result<lib
         match libc::sigaction(signal.number(), next, &mut before) {
             0 => Ok(before),
             _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // promise 6.7, 6.2: three presses at once are three stages, and no end by force.
+    #[test]
+    fn who_insists_has_waited_and_pressed_three_times() {
+        for (unheard, milliseconds, insists) in
+            [(0, 0, false), (1, 60_000, false), (2, 99, false), (2, 100, true), (900, 3, false)]
+        {
+            assert_eq!(is_insisting(unheard, milliseconds), insists, "{unheard}, {milliseconds}");
         }
     }
 }

@@ -119,6 +119,13 @@ impl Run {
         }
     }
 
+    /// How long ago a press was when all was over.
+    pub fn age_at_the_end(&self, press: usize) -> Option<Duration> {
+        let (end, _) = self.record.last()?;
+        let mut presses = self.record.iter().filter(|(_, event)| matches!(event, Event::Presses));
+        presses.nth(press).map(|(pressed, _)| *end - *pressed)
+    }
+
     fn is_closed(&self) -> bool {
         matches!(self.record.last(), Some((_, Event::Closed)))
     }
