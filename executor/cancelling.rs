@@ -307,7 +307,11 @@ impl State {
     pub(crate) fn note_await(&self, awaited: &Header, name: Name) -> bool {
         let Some(running) = self.running.get() else { return false };
         let by_its_own_waker = name.executor() == self.number && name.ticket() == running.ticket();
-        if !by_its_own_waker || self.scope.get().is_some() || self.deadline.get().is_some() {
+        if !by_its_own_waker
+            || running == awaited.id
+            || self.scope.get().is_some()
+            || self.deadline.get().is_some()
+        {
             return false;
         }
         let table = self.table.borrow();

@@ -358,10 +358,8 @@ impl<T> Future for Task<T> {
 }
 
 impl<T> Task<T> {
+    #[inline(never)]
     fn poll_pending(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
-        if self.is_the_running_task() {
-            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
-        }
         // Whoever cancels the task that awaits this one, cancels this one first.
         // For that the await stands in the tree of scopes; mostly a note will do.
         let header = self.header();
@@ -376,9 +374,12 @@ impl<T> Task<T> {
     }
 
     /// The await is not all there is: the task has callbacks, say, or is awaited
-    /// inside a scope, or under the waker of a combinator.
+    /// inside a scope, or under the waker of a combinator, or by itself.
     #[inline(never)]
     fn poll_among_others(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
+        if self.is_the_running_task() {
+            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
+        }
         let waker = cx.waker();
         let (home, header) = (self.home(), self.header());
         let before = header.awaited_by();
@@ -427,7 +428,7 @@ impl<T> Task<T> {
     }
 
     /// The await of a task that has finished.
-    #[inline]
+    #[inline(never)]
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
         let header = self.header();
         match header.awaited_by() {

@@ -79,6 +79,9 @@ impl Pile {
 
     /// Takes the pile away and turns it over. Answers what is on top then.
     fn turned_over(&self) -> u32 {
+        if self.top.load(Ordering::Relaxed) == NONE {
+            return NONE; // who puts a slot there now rings afterwards
+        }
         let mut at = self.top.swap(NONE, Ordering::Acquire);
         let mut first = NONE;
         while at != NONE {
