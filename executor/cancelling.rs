@@ -37,11 +37,10 @@ impl State {
         self.lend_rare(header);
         // A shutdown asks everybody, and then those who await somebody pass it
         // on: that is one request, and not a second one for the clean-up.
-        let again = header.rare(|rare| rare.last_wish.replace(request.wish) == Some(request.wish));
-        if again {
-            return true;
-        }
-        header.rare(|rare| {
+        let is_new = header.rare(|rare| {
+            if rare.last_wish.replace(request.wish) == Some(request.wish) {
+                return false;
+            }
             rare.cancelling = rare.cancelling.saturating_add(1);
             // Several requests before the next poll are one; the first counts,
             // unless a later one goes where it could not.
@@ -52,8 +51,11 @@ impl State {
                     rare.target = None;
                 }
             }
+            true
         });
-        self.ask(header);
+        if is_new {
+            self.ask(header);
+        }
         true
     }
 
