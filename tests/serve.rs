@@ -264,7 +264,9 @@ fn no_request_is_lost_when_ctrl_c_comes_amid_many() {
             let (all_at_it, file) = (&all_at_it, &file);
             threads.spawn(move || {
                 let mut pages = BufReader::new(stream);
+                let began = Instant::now();
                 for answered in 0.. {
+                    assert!(began.elapsed() < LIMIT, "{STILL_THERE}");
                     if answered == 20 {
                         all_at_it.wait();
                     }
