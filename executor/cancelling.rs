@@ -199,19 +199,24 @@ impl State {
     /// the next suspension of the running task; that of a deadline or a group,
     /// by its owner, if that is still there.
     pub(crate) fn put_back(&self, request: &Arc<Request>) {
+        self.put_back_to(self.running.get(), request);
+    }
+
+    /// The same, for the task that was asked.
+    fn put_back_to(&self, task: Option<TaskId>, request: &Arc<Request>) {
         if request.owner.is_some() {
             request.set_unheard();
             return;
         }
-        self.with_running(|header| {
-            header.rare(|rare| {
-                if rare.request.is_none() {
-                    rare.request = Some(request.clone());
-                    rare.target = None;
-                }
-            });
-            self.ask(header);
+        let Some(task) = task.and_then(|id| self.task(id)) else { return };
+        let header = task.header();
+        header.rare(|rare| {
+            if rare.request.is_none() {
+                rare.request = Some(request.clone());
+                rare.target = None;
+            }
         });
+        self.ask(header);
     }
 
     /// Whether a task waits, for the effect of a request that it has passed on,
@@ -291,11 +296,13 @@ impl State {
         })
     }
 
-    /// Strikes off the scopes of a task that has ended.
-    pub(crate) fn clear_scopes(&self, header: &Header) {
+    /// Strikes off the scopes of a task that has ended. Answers the wakers of
+    /// those futures that are still about: foreign code, for when all is done.
+    #[inline(never)]
+    pub(crate) fn clear_scopes(&self, header: &Header) -> Option<Vec<Waker>> {
         let mut wakers = Vec::new();
         self.scopes.borrow_mut().clear(&header.nodes, &mut wakers);
-        wakers.into_iter().for_each(|waker| self.drop_waker(waker));
+        (!wakers.is_empty()).then_some(wakers)
     }
 }
 
@@ -377,7 +384,7 @@ impl State {
             let nodes = table.get(task).map(|task| &task.header().nodes);
             let waker = nodes.and_then(|nodes| scopes.leave_quietly(nodes, key));
             drop((scopes, table));
-            drop(waker); // foreign: no borrow is held
+            waker.into_iter().for_each(|waker| self.drop_waker(waker));
         }
         quiet
     }
@@ -461,7 +468,9 @@ impl Standing {
         if moved {
             return;
         }
-        self.leave(); // it was struck off, or is in another task now
+        if self.place.is_some() {
+            self.give_up(); // it was struck off, or is in another task now
+        }
         if let (Some(cell), Some(own)) = (state.task(task), own) {
             let key = state.scopes.borrow_mut().enter(&cell.header().nodes, task, kind, scope, own);
             self.place = Some((state.clone(), key));
@@ -479,7 +488,7 @@ impl Standing {
 
     /// Answers the request that was passed on, if there is one, and where.
     #[inline(never)]
-    fn leave_tree(&mut self) -> Option<(Rc<State>, Arc<Request>)> {
+    fn leave_tree(&mut self) -> Option<(Rc<State>, TaskId, Arc<Request>)> {
         let (home, key) = self.place.take()?;
         let mut scopes = home.scopes.borrow_mut();
         let task = scopes.task_of(key)?;
@@ -493,7 +502,7 @@ impl Standing {
         {
             home.shield_is_through(cell.header(), &left);
         }
-        left.passed_on.map(|request| (home, request))
+        left.passed_on.map(|request| (home, task, request))
     }
 
     /// What was waited for has ended because of `request`, which now goes on
@@ -522,6 +531,10 @@ impl Standing {
     pub(crate) fn through(&mut self, ending: Option<Ending>) -> Through {
         let Some((home, key)) = &self.place else { return Through::Go };
         let (home, key) = (home.clone(), *key);
+        if home.scopes.borrow().task_of(key) != home.running.get() {
+            self.give_up(); // what it was told was for the task that it was in
+            return Through::Go;
+        }
         let cancelled = ending == Some(Ending::Cancelled);
         // Told of a request when it had ended already: a value is still good;
         // a failure is left for whoever hears of it.
@@ -574,10 +587,10 @@ impl Standing {
     /// The request still stands.
     #[inline(never)]
     fn give_up(&mut self) {
-        if let Some((home, request)) = self.leave_tree()
+        if let Some((home, task, request)) = self.leave_tree()
             && !request.is_raised()
         {
-            home.put_back(&request);
+            home.put_back_to(Some(task), &request);
         }
     }
 }

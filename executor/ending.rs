@@ -38,9 +38,7 @@ impl State {
     pub(crate) fn ended(&self, task: &TaskRc) {
         let header = task.header();
         self.strike_off(header.id);
-        if !header.nodes.get().is_empty() {
-            self.clear_scopes(header);
-        }
+        let outlived = if header.nodes.get().is_empty() { None } else { self.clear_scopes(header) };
         match header.ending().expect("its life has ended") {
             Ending::Succeeded => {
                 add_one(&self.counts.succeeded);
@@ -60,6 +58,17 @@ impl State {
             (false, AwaitedBy::Node(key)) => self.wake_node(key),
             (true, _) => self.wake_waiters(header),
         }
+        if let Some(wakers) = outlived {
+            self.wake_outlived(wakers);
+        }
+    }
+
+    /// A future that stood in the tree of a task may outlive it: it was moved out,
+    /// or others have a share in it. Nobody would wake it there any more, so that
+    /// it is to be polled where it is now, and to enter another tree.
+    #[cold]
+    fn wake_outlived(&self, wakers: Vec<Waker>) {
+        wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
     }
 
     /// Drops every live task where it stands, the youngest first.
@@ -100,9 +109,10 @@ impl State {
     /// A main whose future is gone without an ending counts as cancelled.
     pub(crate) fn abandoned(&self, header: &Header) {
         self.strike_off(header.id);
-        self.clear_scopes(header);
+        let outlived = self.clear_scopes(header);
         header.life.set(Life::Ended(Ending::Cancelled));
         add_one(&self.counts.cancelled);
+        outlived.into_iter().for_each(|wakers| self.wake_outlived(wakers));
     }
 
     #[inline(never)]

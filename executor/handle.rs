@@ -383,13 +383,15 @@ impl<T> Task<T> {
         let waker = cx.waker();
         let (home, header) = (self.home(), self.header());
         let before = header.awaited_by();
-        if let AwaitedBy::Task(name) = before {
-            home.unnote_await(header, name); // which may be another
-        }
         let note = match before {
             AwaitedBy::Node(_) => None,
             _ => name_of(waker).filter(|&name| home.note_await(header, name)),
         };
+        if let AwaitedBy::Task(name) = before
+            && note != Some(name)
+        {
+            home.unnote_await(header, name); // which may be another's
+        }
         let by = match note {
             Some(name) => Some(AwaitedBy::Task(name)),
             None => self.stand_in_the_tree(cx).map(AwaitedBy::Node),

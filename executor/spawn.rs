@@ -118,7 +118,6 @@ where
         let cell = TaskCell::<F, B>::make(&home.pool, || (header, home.clone(), future));
         (cell.clone().into_task(), cell)
     });
-    home.rouse();
     Ok(Task::new(cell.into_join()))
 }
 
@@ -147,6 +146,7 @@ where
     // It is foreign, and may panic; and this may be a destructor.
     let dropped = catch(|| drop(future));
     let header = Header::new(TaskId::new(0, 0), place, home.running.get());
+    header.queued.set(false); // nor will it ever be
     let cancelled = report_refused(home, &header, kind, dropped);
     Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).into_join())
 }

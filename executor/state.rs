@@ -233,11 +233,12 @@ impl State {
     }
 
     /// Puts a new task into the table and into the queue: see
-    /// [`Table::enroll`]. `make` must not call foreign code. Whoever does not
-    /// take a turn at once has to [`rouse`](State::rouse).
+    /// [`Table::enroll`]. `make` must not call foreign code.
     #[inline]
     pub(crate) fn enroll<R>(&self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
-        self.table.borrow_mut().enroll(make)
+        let answer = self.table.borrow_mut().enroll(make);
+        self.rouse();
+        answer
     }
 
     pub(crate) fn push_callback(&self, callback: Callback) {

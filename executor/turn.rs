@@ -238,7 +238,9 @@ fn run_task(state: &State, task: &TaskRc) -> bool {
 fn told_to_cancel(state: &State, header: &Header) -> Step {
     match state.deliver(header) {
         Delivery::Marked => {
-            header.life.set(Life::PollingAsked);
+            // Unless somebody's waker has taken the request back.
+            let asked = header.if_rare(|rare| rare.request.is_some()) == Some(true);
+            header.life.set(if asked { Life::PollingAsked } else { Life::Polling });
             Step::Poll
         }
         Delivery::Shielded => {

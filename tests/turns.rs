@@ -771,17 +771,6 @@ fn the_host_is_not_called_during_a_turn() {
     assert!(task.is_finished());
 }
 
-// promise 8.1: the host is there itself, and turns.
-#[test]
-fn the_main_of_block_on_does_not_call_the_host() {
-    let hosted = Hosted::new();
-    hosted.rest();
-    assert_eq!(hosted.executor.block_on(async { Ok(7) }).unwrap(), 7);
-    assert_eq!(hosted.calls(), 0);
-    hosted.executor.spawn(async { Ok(()) }).detach();
-    assert_eq!(hosted.calls(), 1, "afterwards it waits again");
-}
-
 // promise 8.1, 8.3
 #[test]
 fn no_lock_is_held_while_the_host_is_called() {
