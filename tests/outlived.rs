@@ -14,8 +14,8 @@ use futures::future::{FutureExt as _, LocalBoxFuture, Shared};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use futures::{pin_mut, select_biased};
 use hearken::{
-    Executor, ManualClock, Report, ReportKind, Task, Verdict, scope, sleep, spawn, timeout,
-    yield_now,
+    Executor, ManualClock, Report, ReportKind, Task, Verdict, scope, sleep, spawn_infallible,
+    timeout, yield_now,
 };
 
 fn executor() -> Executor {
@@ -24,9 +24,14 @@ fn executor() -> Executor {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+async fn nap(seconds: u32) -> anyhow::Result<()> {
+    sleep(seconds * SECOND).await;
+    Ok(())
+}
+
 /// A task that gives seven after ten seconds, and two shares in it.
 fn shares(executor: &Executor) -> [Shared<LocalBoxFuture<'static, Option<i32>>>; 2] {
-    let child = executor.spawn(async { Ok(sleep(10 * SECOND).await) });
+    let child = executor.spawn(nap(10));
     let share = child.map(|ended| ended.is_ok().then_some(7)).boxed_local().shared();
     [share.clone(), share]
 }
@@ -65,10 +70,8 @@ fn so_is_who_shares_it_with_a_task_whose_time_limit_passed() {
 #[test]
 fn awaits_that_are_handed_on_are_woken_in_their_next_task() {
     let executor = executor();
-    let children: FuturesUnordered<_> = [10, 20]
-        .map(|n| executor.spawn(async move { Ok(sleep(n * SECOND).await) }))
-        .into_iter()
-        .collect();
+    let children: FuturesUnordered<_> =
+        [10, 20].map(|n| executor.spawn(nap(n))).into_iter().collect();
     let first = executor.spawn(async {
         let mut children = children;
         let second = sleep(SECOND).fuse();
@@ -309,7 +312,7 @@ fn a_host_that_waits_hears_of_what_a_main_has_left() {
     let executor = executor.build();
     assert_eq!(executor.turn(hearken::Budget::Batch).next, hearken::Next::Empty);
     let main = async {
-        spawn(async { Ok(yield_now().await) }).detach();
+        spawn_infallible(yield_now()).detach();
         Ok(())
     };
     executor.block_on(main).unwrap();
