@@ -430,7 +430,7 @@ impl<T> Task<T> {
     }
 
     /// The await of a task that has finished.
-    #[inline(never)]
+    #[inline]
     fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
         let header = self.header();
         match header.awaited_by() {

@@ -110,6 +110,8 @@ pub(crate) struct Lodging {
     /// been closed for good.
     opened: Cell<bool>,
     closed: Cell<bool>,
+    /// Whether mail ended the last wait: then more may be on its way.
+    hopeful: Cell<bool>,
 }
 
 /// The executor is closed, or gone.
@@ -176,7 +178,14 @@ pub(crate) fn move_in() -> Lodging {
     let (number, inbox) = lodgings.empty.pop().unwrap_or_else(|| lodgings.build());
     lodgings.tenants += 1;
     let tenant = lodgings.tenants;
-    Lodging { number, tenant, inbox, opened: Cell::new(false), closed: Cell::new(false) }
+    Lodging {
+        number,
+        tenant,
+        inbox,
+        opened: Cell::new(false),
+        closed: Cell::new(false),
+        hopeful: Cell::new(true),
+    }
 }
 
 /// Wakes a task of some executor, from any thread.
@@ -306,20 +315,33 @@ impl Lodging {
     /// again would keep a processor busy.
     pub(crate) fn park(&self, limit: Option<Duration>) {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let (Some(end), true) = (end, limit > Some(SLACK)) else { return self.sleep_until(end) };
-        self.sleep_until(Some(end - SLACK));
-        while self.is_waiting() && Instant::now() < end {
-            hint::spin_loop();
+        if self.hopeful.get() && self.is_mail_on_its_way() {
+            return;
         }
+        match end {
+            Some(end) if limit > Some(SLACK) => {
+                self.sleep_until(Some(end - SLACK));
+                while self.is_waiting() && Instant::now() < end {
+                    hint::spin_loop();
+                }
+            }
+            end => self.sleep_until(end),
+        }
+        self.hopeful.set(!self.is_waiting());
     }
 
-    fn sleep_until(&self, end: Option<Instant>) {
+    /// Looks for mail a little longer.
+    fn is_mail_on_its_way(&self) -> bool {
         for _ in 0..LOOKS {
             if !self.is_waiting() {
-                return;
+                return true;
             }
             (0..PAUSES).for_each(|_| hint::spin_loop());
         }
+        false
+    }
+
+    fn sleep_until(&self, end: Option<Instant>) {
         let mut door = self.inbox.door();
         door.parked = true;
         while self.is_waiting() {
