@@ -440,8 +440,8 @@ impl Standing {
     }
 
     /// As [`poll`](Standing::poll), for a deadline, after a poll of what is
-    /// inside: takes in whoever entered the tree during that, when there had been `entries`, and
-    /// is not inside of others.
+    /// inside: takes in whoever entered the tree during that, when there had
+    /// been `entries`, and is not inside of others.
     pub(crate) fn enter_around(&mut self, entries: u32, cx: &Context<'_>) {
         if let Some(Here { home, key }) = self.poll(Kind::Deadline, cx) {
             home.with_running(|header| {

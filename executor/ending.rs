@@ -179,12 +179,7 @@ impl State {
 
     /// Wakes the task that awaits one that has ended, when that is all.
     fn wake_awaiting_task(&self, awaited: &Header, name: Name) {
-        if name.executor() != self.number {
-            return inbox::wake(name);
-        }
-        let note = |awaiting: &Header| awaiting.awaited_has_ended(awaited);
-        self.table.borrow_mut().wake_after(name.ticket(), note);
-        self.rouse();
+        self.wake_task_after(name, |awaiting| awaiting.awaited_has_ended(awaited));
     }
 
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
@@ -223,8 +218,14 @@ impl State {
 
     #[inline]
     fn wake_task(&self, name: Name) {
+        self.wake_task_after(name, |_| ());
+    }
+
+    /// Wakes a task, and lets `look` see its header before, if it is one of ours.
+    #[inline]
+    fn wake_task_after(&self, name: Name, look: impl FnOnce(&Header)) {
         if name.executor() == self.number {
-            self.wake(name.ticket());
+            self.table.borrow_mut().wake_after(name.ticket(), look);
             self.rouse();
         } else {
             // Of another executor, which is not in its turn, or is further

@@ -105,9 +105,7 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
         if state.has_reports() {
             turn::deliver_reports(state);
         }
-        if !state.held.borrow().is_empty() {
-            still_held += report_held(state);
-        }
+        still_held += report_held(state);
         if state.callbacks.borrow().is_empty() && !state.has_reports() {
             break;
         }

@@ -29,6 +29,13 @@ async fn nap(seconds: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Polls what is awaited for a second, and no longer. Answers whether it gave up.
+async fn gives_up_on(awaited: impl Future + Unpin) -> anyhow::Result<bool> {
+    let second = sleep(SECOND).fuse();
+    pin_mut!(second);
+    Ok(select_biased! { _ = awaited.fuse() => false, () = second => true })
+}
+
 /// A task that gives seven after ten seconds, and two shares in it.
 fn shares(executor: &Executor) -> [Shared<LocalBoxFuture<'static, Option<i32>>>; 2] {
     let child = executor.spawn(nap(10));
@@ -43,11 +50,7 @@ fn shares(executor: &Executor) -> [Shared<LocalBoxFuture<'static, Option<i32>>>;
 fn who_has_a_share_in_an_await_is_woken_though_another_polled_it_first_and_ended() {
     let executor = executor();
     let [first, second] = shares(&executor);
-    let gives_up = executor.spawn(async {
-        let second = sleep(SECOND).fuse();
-        pin_mut!(second);
-        Ok(select_biased! { _ = first.fuse() => false, () = second => true })
-    });
+    let gives_up = executor.spawn(gives_up_on(first));
     let waits = executor.spawn(async { Ok(second.await) });
     executor.run_until_idle();
     assert!(*gives_up.result().unwrap());
@@ -97,11 +100,7 @@ fn awaits_that_are_handed_on_are_woken_in_their_next_task() {
 fn what_a_main_leaves_behind_is_woken_in_the_next_main() {
     let executor = executor();
     let [first, second] = shares(&executor);
-    let gave_up = executor.block_on(async {
-        let second = sleep(SECOND).fuse();
-        pin_mut!(second);
-        Ok(select_biased! { _ = first.fuse() => false, () = second => true })
-    });
+    let gave_up = executor.block_on(gives_up_on(first));
     assert!(gave_up.unwrap());
     assert_eq!(executor.block_on(async { Ok(second.await) }).unwrap(), Some(7));
 }
