@@ -1,67 +1,100 @@
-//! Cancelling: how a request gets to those who can clean up after it.
+//! Cancelling a task: how a request gets from `cancel()` to those who hear it.
 //!
-//! A request waits in the task's header until the task's place in the queue.
-//! There it is delivered: those scopes of the task that are to be told
-//! (`scopes.rs`) get a mark and are woken, and the task is polled. Where there
-//! is nobody to tell, the root is dropped. Where there is only a shield, the
-//! request stays where it is, until the shield is through.
+//! A request waits with the task until the task's place in the queue. If the
+//! last poll met nobody in it who listens, the future is dropped there and then.
+//! Otherwise the task is polled, and the poll carries the request down to those
+//! who do (`rules.rs` says to whom). What comes of it is looked at when the poll
+//! is over, still at the same place of the queue: has somebody heard, does
+//! something hold it, is it to be asked again, or is the future to be dropped?
 //!
-//! A request that nobody has heard is never lost. It is asked again at the end
-//! of the poll, and delivered at the next suspension.
+//! A task is the owner of all that is asked of it. Deadlines and groups are
+//! owners too, of what they ask of those inside of them; they do the same with
+//! `inside.rs` and the same rules.
 //!
 //! # Invariants
 //!
-//! - **Once.** A request is gone from the header when the first has heard of it.
-//! - **No borrow is held while a waker is called**: it may be a combinator's.
+//! - **Where a request is.** It is in the task's header or in `pending` (asked),
+//!   in `asking` (delivered), or in `outward` (on its way out).
 
-use crate::clock::Instant;
 use crate::current;
-use crate::header::{AwaitedBy, Awaits, Header, Target};
+use crate::descent::{Found, Signs};
+use crate::header::{Cancelling, Header};
 use crate::id::{Name, TaskId};
-use crate::life::{Ending, Life, Wish};
-use crate::outcome::{Cancelled, Origin, Request, catch};
-use crate::report::{Report, ReportKind};
-use crate::scopes::{Delivery, Kind, Left, NodeKey, Nodes};
-use crate::state::{State, request};
-use crate::waker::waker;
+use crate::inside::pass;
+use crate::life::{CancelAnswer, Life, Met, PollAnswer};
+use crate::outcome::Cancelled;
+use crate::request::{Delivery, Origin, Rank, Request, Why};
+use crate::rules::{Asking, Hold, OwnerAnswer};
+use crate::state::State;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::Poll;
+
+// ---- Asking ------------------------------------------------------------------------
 
 impl State {
+    /// A request of its own.
+    pub(crate) fn new_request(&self, why: Why) -> Request {
+        let id = self.requests_ever.get() + 1;
+        self.requests_ever.set(id);
+        Request { id, why, through_shields: false }
+    }
+
+    /// Somebody calls `cancel()` here. False if the task has ended.
+    ///
+    /// As a rule it is the only request, and nothing has to be kept of it but
+    /// the place.
+    pub(crate) fn cancel_plainly(
+        &self,
+        header: &Header,
+        location: &'static Location<'static>,
+    ) -> bool {
+        if header.has_rare() || header.requested_at.get().is_some() {
+            return self.cancel(header, self.new_request(Why::Plain(location)));
+        }
+        if header.is_finished() {
+            return false;
+        }
+        header.requested_at.set(Some(location));
+        self.see_to_request(header);
+        true
+    }
+
     /// Asks a task to cancel. False if it has ended.
-    pub(crate) fn ask_to_cancel(&self, header: &Header, request: Arc<Request>) -> bool {
+    pub(crate) fn cancel(&self, header: &Header, request: Request) -> bool {
         if header.is_finished() {
             return false;
         }
         self.lend_rare(header);
         // A shutdown asks everybody, and then those who await somebody pass it
         // on: that is one request, and not a second one for the clean-up.
-        let is_new = header.rare(|rare| {
-            if rare.last_wish.replace(request.wish) == Some(request.wish) {
+        let is_new = header.cancelling(|cancel, plain| {
+            if cancel.last_id.replace(request.id) == Some(request.id) {
                 return false;
             }
-            rare.cancelling = rare.cancelling.saturating_add(1);
+            cancel.count = cancel.count.saturating_add(1);
             // Several requests before the next poll are one; the first counts,
             // unless a later one goes where it could not.
-            match &rare.request {
-                Some(first) if first.through_shields || !request.through_shields => {}
-                _ => {
-                    rare.request = Some(request);
-                    rare.target = None;
-                }
+            let first_goes_through = cancel
+                .pending
+                .as_ref()
+                .map(|first| first.through_shields)
+                .or(plain.then_some(false));
+            match first_goes_through {
+                Some(through) if through || !request.through_shields => {}
+                _ => cancel.pending = Some(request),
             }
             true
         });
         if is_new {
-            self.ask(header);
+            self.see_to_request(header);
         }
         true
     }
 
-    /// Sees to it that the request in the header is delivered.
-    fn ask(&self, header: &Header) {
-        if header.asked() == Wish::Queue {
+    fn see_to_request(&self, header: &Header) {
+        if header.request_cancel() == CancelAnswer::Queue {
             self.wake(header.id.ticket());
             self.rouse();
         }
@@ -69,632 +102,464 @@ impl State {
 
     /// Takes one request back. Answers how many remain.
     pub(crate) fn take_back_cancel(&self, header: &Header) -> u32 {
-        let left = header.if_rare(|rare| {
-            let before = rare.cancelling;
-            rare.cancelling = before.saturating_sub(1);
-            rare.last_wish = None;
-            if before == 1 {
-                rare.request = None;
-                rare.target = None;
-            }
-            (before, rare.cancelling)
+        if header.cancelling_count() == 0 {
+            return 0;
+        }
+        let left = header.cancelling(|cancel, _| {
+            cancel.last_id = None;
+            cancel.count = cancel.count.saturating_sub(1);
+            cancel.count
         });
-        let (before, left) = left.unwrap_or((0, 0));
-        if before == 1 && !header.is_finished() {
-            header.life.set(header.life.get().unasked());
-            self.scopes.borrow_mut().unmark(header.nodes.get());
+        if left == 0 && !header.is_finished() {
+            self.withdraw(header);
         }
         left
     }
 
-    /// The task's place in the queue has come: tells whom the request in its
-    /// header goes to.
-    pub(crate) fn deliver(&self, header: &Header) -> Delivery {
-        let awaits = header.awaits.replace(Awaits::NOTHING);
-        if let Some(slot) = awaits.slot() {
-            self.give_await_its_place(header, slot);
-        }
-        if header.nodes.get().is_empty() {
-            // What it waited for is there: it gets that first.
-            let waits = awaits == Awaits::VALUE;
-            return if waits { Delivery::Marked } else { Delivery::Nobody };
-        }
-        let (request, target) = header.rare(|rare| (rare.request.clone(), rare.target));
-        let Some(request) = request else { return Delivery::Nobody };
-        let nodes = header.nodes.get();
-        let mut told = Vec::new();
-        let delivery = self.deliver_to(nodes, target, &request, &mut told);
-        self.as_if_queued(header, || {
-            told.into_iter().for_each(|key| self.wake_node(key));
+    /// What nobody has taken yet is taken back.
+    fn withdraw(&self, header: &Header) {
+        header.requested_at.set(None);
+        let unanswered = header.rare(|rare| {
+            rare.cancel.pending = None;
+            let untaken = |asking: &mut Asking| !asking.delivery.is_taken();
+            if let Some(asking) = rare.cancel.asking.take_if(untaken) {
+                asking.delivery.set_over();
+            }
+            rare.cancel.is_unanswered()
         });
-        delivery
-    }
-
-    fn deliver_to(
-        &self,
-        nodes: Nodes,
-        target: Option<Target>,
-        request: &Arc<Request>,
-        told: &mut Vec<NodeKey>,
-    ) -> Delivery {
-        let mut scopes = self.scopes.borrow_mut();
-        let within = match target {
-            None => return scopes.deliver(nodes, None, request, told),
-            Some(Target::Root) => None,
-            Some(Target::Raised(key) | Target::Within(key)) => Some(key),
-        };
-        if let Some(Target::Within(_)) = target {
-            match scopes.deliver(nodes, within, request, told) {
-                Delivery::Nobody => {}
-                delivery => return delivery,
-            }
-        }
-        // What would be dropped now must not be under a shield.
-        if !request.through_shields && scopes.has_shield(nodes, within) {
-            return Delivery::Shielded;
-        }
-        let catcher = scopes.catcher(within, request);
-        match catcher.filter(|&key| scopes.mark(key, request.clone())) {
-            Some(catcher) => {
-                told.push(catcher);
-                Delivery::Marked
-            }
-            None => Delivery::Nobody,
+        if !unanswered {
+            header.withdraw_cancel();
         }
     }
 
-    /// Tells those below a deadline that it has passed.
-    pub(crate) fn deliver_below(&self, key: NodeKey, request: &Arc<Request>) -> Delivery {
-        let Some(nodes) = self.with_running(|header| header.nodes.get()) else {
-            return Delivery::Nobody;
-        };
-        let mut told = Vec::new();
-        let delivery = self.scopes.borrow_mut().deliver(nodes, Some(key), request, &mut told);
-        told.into_iter().for_each(|key| self.wake_node(key));
-        delivery
-    }
-
-    /// Marks a node, and wakes it.
-    pub(crate) fn tell(&self, key: NodeKey, request: Arc<Request>) {
-        let is_there = self.scopes.borrow_mut().mark(key, request);
-        if is_there {
-            self.wake_node(key);
-        }
-    }
-
-    /// Wakes a future in the tree by its own latest waker, which may be
-    /// anybody's: so it is called, and even cloned, with no borrow held.
-    pub(crate) fn wake_node(&self, key: NodeKey) {
-        let lent = self.scopes.borrow_mut().take_waker(key);
-        let Some(waker) = lent else { return };
-        if let Err(panicked) = catch(|| waker.wake_by_ref()) {
-            let report = Report::make(ReportKind::CallbackPanicked, "a waker panicked");
-            self.report(report.with_panic(panicked));
-        }
-        let surplus = self.scopes.borrow_mut().put_waker(key, waker);
-        surplus.into_iter().for_each(|waker| self.drop_waker(waker));
-    }
-
-    /// Sends a request outward from the scope that is being polled: to the
-    /// nearest that stops it, or else to the root. What is shielded beside is
-    /// waited for.
-    pub(crate) fn raise(&self, request: &Arc<Request>) {
-        request.set_raised();
-        let catcher = self.scopes.borrow().catcher(self.scope.get(), request);
-        self.with_running(|header| {
-            let shielded = self.scopes.borrow().has_shield(header.nodes.get(), catcher);
-            let waits = shielded && !request.through_shields;
-            if let Some(catcher) = catcher.filter(|_| !waits) {
-                return self.tell(catcher, request.clone());
-            }
-            header.rare(|rare| {
-                rare.request = Some(request.clone());
-                rare.target = Some(catcher.map_or(Target::Root, Target::Raised));
-            });
-            self.ask(header);
-        });
-    }
-
-    /// Puts a request back that was heard and had no effect. It is delivered at
-    /// the next suspension of the running task; that of a deadline or a group,
-    /// by its owner, if that is still there.
-    pub(crate) fn put_back(&self, request: &Arc<Request>) {
-        self.put_back_to(self.running.get(), request);
-    }
-
-    /// The same, for the task that was asked.
-    fn put_back_to(&self, task: Option<TaskId>, request: &Arc<Request>) {
-        if request.owner.is_some() {
-            request.set_unheard();
-            return;
-        }
-        let Some(task) = task.and_then(|id| self.task(id)) else { return };
-        let header = task.header();
-        header.rare(|rare| {
-            if rare.request.is_none() {
-                rare.request = Some(request.clone());
-                rare.target = None;
-            }
-        });
-        self.ask(header);
-    }
-
-    /// Whether a task waits, for the effect of a request that it has passed on,
-    /// for the running one, directly or through others. Circles of more than 32
-    /// are not found; they are left to the grace.
-    fn awaits_running(&self, task: TaskId) -> bool {
-        let mut at = Some(task);
-        for _ in 0..32 {
-            let Some(id) = at else { return false };
-            if self.running.get() == Some(id) {
-                return true;
-            }
-            let nodes = self.task(id).map(|task| task.header().nodes.get());
-            at = nodes.and_then(|nodes| self.scopes.borrow().passed_on_to(nodes));
-        }
-        false
-    }
-
-    /// Whether the running task has been asked to cancel, and nobody in it has
-    /// heard yet.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.with_running(|header| header.life.get() == Life::PollingAsked).unwrap_or(false)
-    }
-
-    /// A shield has left: what it held back goes on.
-    fn shield_is_through(&self, header: &Header, left: &Left) {
-        // A task that was never asked has nothing rare, and needs nothing now.
-        let waits = header.if_rare(|rare| {
-            if let (None, Some(held), Some(parent)) = (&rare.request, &left.held, left.parent) {
-                rare.request = Some(held.clone());
-                rare.target = Some(Target::Within(parent));
-            }
-            rare.request.is_some()
-        });
-        if waits == Some(true) {
-            self.ask(header);
-        }
-    }
+    // ---- The running task ------------------------------------------------------------
 
     /// Whether a token was made for the running task.
     pub(crate) fn is_mine(&self, token: &Cancelled) -> bool {
         self.running.get().is_some_and(|id| token.is_for(id, self.identity))
     }
 
-    pub(crate) fn with_running<R>(&self, work: impl FnOnce(&Header) -> R) -> Option<R> {
-        let task = self.running.get().and_then(|id| self.task(id))?;
-        Some(work(task.header()))
-    }
-
-    /// Polls what stands within a deadline; `None`, within a shield.
-    #[inline]
-    pub(crate) fn with_deadline<R>(
-        &self,
-        deadline: Option<Instant>,
-        poll: impl FnOnce() -> R,
-    ) -> R {
-        let around = self.deadline.get();
-        let earliest = deadline.map(|deadline| around.map_or(deadline, |a| a.min(deadline)));
-        self.deadline.set(earliest);
-        let _back = Beyond { home: self, around };
-        poll()
-    }
-
-    /// Whether nobody is in the tree of the running task but those around what
-    /// is being polled.
-    #[inline]
-    pub(crate) fn is_nobody_beside(&self) -> bool {
-        self.scopes.borrow().is_empty() || self.are_all_around()
-    }
-
-    fn are_all_around(&self) -> bool {
-        let table = self.table.borrow();
-        let header = self.running.get().and_then(|id| table.get(id)).map(|task| task.header());
-        header.is_none_or(|header| {
-            let nodes = header.nodes.get();
-            nodes.is_empty() || self.scopes.borrow().are_around(nodes, self.scope.get())
-        })
-    }
-
-    /// Strikes off the scopes of a task that has ended. Answers the wakers of
-    /// those futures that are still about: foreign code, for when all is done.
-    #[inline(never)]
-    pub(crate) fn clear_scopes(&self, header: &Header) -> Option<Vec<Waker>> {
-        let mut wakers = Vec::new();
-        self.scopes.borrow_mut().clear(&header.nodes, &mut wakers);
-        (!wakers.is_empty()).then_some(wakers)
-    }
-}
-
-// ---- The await that stands alone ------------------------------------------------
-
-impl State {
-    /// A task is awaited under the waker of `name`. Answers whether a note was
-    /// enough: the await is all that the running task waits for, and needs no
-    /// place in its tree unless there is a request.
-    #[inline]
-    pub(crate) fn note_await(&self, awaited: &Header, name: Name) -> bool {
-        let Some(running) = self.running.get() else { return false };
-        let by_its_own_waker = name.executor() == self.number && name.ticket() == running.ticket();
-        if !by_its_own_waker
-            || running == awaited.id
-            || self.scope.get().is_some()
-            || self.deadline.get().is_some()
-        {
-            return false;
-        }
-        let table = self.table.borrow();
-        let Some(task) = table.find(name.ticket()) else { return false };
-        let header = task.header();
-        let this = Awaits::task(awaited);
-        if header.awaits.get() == Awaits::NOTHING && header.nodes.get().is_empty() {
-            header.awaits.set(this);
-        }
-        header.awaits.get() == this
-    }
-
-    /// The await of a task is over, or goes on in another way.
-    #[inline]
-    pub(crate) fn unnote_await(&self, awaited: &Header, name: Name) {
-        self.with_awaiting(name, |awaiting| awaiting.unnote_await(awaited));
-    }
-
-    /// Looks at a task that awaits another, if it is one of this executor.
-    #[inline]
-    pub(crate) fn with_awaiting(&self, name: Name, look: impl FnOnce(&Header)) {
-        if name.executor() == self.number
-            && let Some(task) = self.table.borrow().find(name.ticket())
-        {
-            look(task.header());
-        }
-    }
-
-    /// There is a request: the await that was only noted enters the tree, as
-    /// the first, for it was alone when it came.
-    fn give_await_its_place(&self, header: &Header, slot: u32) {
-        let name = Name::new(self.number, header.id.ticket());
-        let awaited = self.table.borrow().tenant(slot).cloned();
-        let Some(awaited) = awaited.filter(|task| task.header().is_awaited_by_task(name)) else {
-            return;
+    /// What was asked of the running task, and is held by shields only: it may be
+    /// delivered again when the poll is over.
+    pub(crate) fn resting_request(&self) -> Option<Arc<Delivery>> {
+        let resting = |header: &Header| {
+            header.if_rare(|rare| {
+                let asking = rare.cancel.asking.as_ref()?;
+                (!asking.delivery.is_taken()).then(|| asking.delivery.clone())
+            })
         };
-        let waker = (*waker(name)).clone();
-        let key = self.scopes.borrow_mut().enter_first(&header.nodes, header.id, waker);
-        awaited.header().set_awaited_by(AwaitedBy::Node(key));
+        self.with_running(resting).flatten().flatten()
     }
-}
 
-impl State {
-    /// An await enters the tree of the running task. None outside of a task.
-    pub(crate) fn enter_await(&self, waker: &Waker) -> Option<NodeKey> {
+    /// Whether the running task was asked to cancel in this very poll, or before
+    /// it, and that has not been delivered.
+    pub(crate) fn has_undelivered_request(&self) -> bool {
+        self.with_running(|header| header.has_undelivered_request()).unwrap_or(false)
+    }
+
+    /// A delivery for somebody in the running task.
+    pub(crate) fn new_delivery(&self, why: Why, rank: Rank) -> Option<Arc<Delivery>> {
+        Some(Delivery::new(self.new_request(why), self.running_name()?, rank))
+    }
+
+    /// Somebody in the running task hears of it. What was carried to him beside
+    /// that is heard in the same breath.
+    pub(crate) fn hear(&self, delivery: &Arc<Delivery>) -> Option<Cancelled> {
+        delivery.set_heard();
+        self.is_heard_in_running_task();
         let task = self.running.get()?;
-        let (waker, scope) = (waker.clone(), self.scope.get()); // foreign: no borrow is held
-        let table = self.table.borrow();
-        let nodes = &table.get(task)?.header().nodes;
-        Some(self.scopes.borrow_mut().enter(nodes, task, Kind::Forward, scope, waker))
+        Some(Cancelled::of(delivery.clone(), task, self.identity))
     }
 
-    /// An await that is over leaves the tree, if it has not been told of
-    /// anything there, as nearly always.
-    #[must_use]
-    pub(crate) fn leave_await(&self, key: NodeKey) -> bool {
-        let mut scopes = self.scopes.borrow_mut();
-        let quiet = scopes.is_quiet(key);
-        if let Some(task) = scopes.task_of(key).filter(|_| quiet) {
-            let table = self.table.borrow();
-            let nodes = table.get(task).map(|task| &task.header().nodes);
-            let waker = nodes.and_then(|nodes| scopes.leave_quietly(nodes, key));
-            drop((scopes, table));
-            waker.into_iter().for_each(|waker| self.drop_waker(waker));
-        }
-        quiet
-    }
-}
-
-/// The cancellation of a task by the request in its header.
-pub(crate) fn fulfil(home: &State, header: &Header) -> Cancelled {
-    let wish = header.rare(|rare| rare.request.take());
-    debug_assert!(wish.is_some(), "a task that is being cancelled has a request");
-    let wish = wish.unwrap_or_else(|| request("requested", Origin::Requested));
-    Cancelled::new(wish, header.id, home.identity)
-}
-
-// ---- A future in the tree of scopes ---------------------------------------------
-
-/// Where a future stands in the tree of scopes, if it has been polled in a task.
-///
-/// It leaves the tree when it is dropped.
-#[derive(Default)]
-pub(crate) struct Standing {
-    place: Option<(Rc<State>, NodeKey)>,
-}
-
-impl Standing {
-    /// The place that the await of a task was given.
-    pub(crate) fn at(home: &Rc<State>, key: Option<NodeKey>) -> Standing {
-        Standing { place: key.map(|key| (home.clone(), key)) }
-    }
-
-    /// Only the key, to be kept until the next poll.
-    pub(crate) fn into_key(mut self) -> Option<NodeKey> {
-        self.place.take().map(|(_, key)| key)
-    }
-
-    /// The future is polled: enters the tree, or tells it where the future is
-    /// now. None outside of a task, where nobody can be told of anything.
-    #[inline]
-    pub(crate) fn poll(&mut self, kind: Kind, cx: &Context<'_>) -> Option<Here<'_>> {
-        current::with(|state| {
-            let state = state?;
-            let task = state.running.get()?;
-            if !self.stays(state, task, cx.waker()) {
-                self.move_to(state, task, kind, cx.waker());
+    /// The running task may have answered all that was asked of it.
+    pub(crate) fn is_heard_in_running_task(&self) {
+        self.with_running(|header| {
+            let unanswered = header.if_rare(|rare| rare.cancel.is_unanswered()) == Some(true);
+            if !unanswered && !header.has_undelivered_request() {
+                header.withdraw_cancel();
             }
-            Some(())
-        })?;
-        self.here()
+        });
     }
 
-    /// Where it stood when it was last polled.
-    pub(crate) fn here(&self) -> Option<Here<'_>> {
-        self.place.as_ref().map(|(home, key)| Here { home, key: *key })
-    }
-
-    /// As [`poll`](Standing::poll), for a deadline, after a poll of what is
-    /// inside: takes in whoever entered the tree during that, when there had
-    /// been `entries`, and is not inside of others.
-    pub(crate) fn enter_around(&mut self, entries: u32, cx: &Context<'_>) {
-        if let Some(Here { home, key }) = self.poll(Kind::Deadline, cx) {
-            home.with_running(|header| {
-                home.scopes.borrow_mut().take_in(header.nodes.get(), entries, key);
+    /// Sends a request outward from what is being polled. From here on a value
+    /// does not answer it.
+    pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
+        self.descent.meet_listener();
+        self.descent.send_outward(delivery);
+        if delivery.rank == Rank::TASK {
+            self.with_running(|header| {
+                let _its_poll_is_on = header.request_cancel();
             });
         }
     }
 
-    /// Whether it stands where it stood, as nearly always.
-    #[inline]
-    fn stays(&self, state: &Rc<State>, task: TaskId, waker: &Waker) -> bool {
-        self.place.as_ref().is_some_and(|(home, key)| {
-            Rc::ptr_eq(home, state)
-                && home.scopes.borrow().stays(*key, task, state.scope.get(), waker)
-        })
-    }
-
-    fn move_to(&mut self, state: &Rc<State>, task: TaskId, kind: Kind, waker: &Waker) {
-        // Foreign wakers are cloned and dropped with no borrow held.
-        let (mut own, scope) = (Some(waker.clone()), state.scope.get());
-        let moved = self.place.as_ref().is_some_and(|(home, key)| {
-            Rc::ptr_eq(home, state) && home.scopes.borrow_mut().moves(*key, task, scope, &mut own)
-        });
-        if moved {
-            return;
-        }
-        if self.place.is_some() {
-            self.give_up(); // it was struck off, or is in another task now
-        }
-        if let (Some(cell), Some(own)) = (state.task(task), own) {
-            let key = state.scopes.borrow_mut().enter(&cell.header().nodes, task, kind, scope, own);
-            self.place = Some((state.clone(), key));
+    /// What was sent outward is given up. If nobody has found it yet, its owner
+    /// asks again.
+    pub(crate) fn give_up_outward(&self, delivery: &Arc<Delivery>) {
+        if self.descent.take_outward_back(delivery) {
+            self.descent.is_lost(delivery);
         }
     }
 
-    /// Leaves the tree. What a shield held back goes on; what else becomes of
-    /// the request that it leaves behind is the caller's affair.
-    #[inline]
-    pub(crate) fn leave(&mut self) {
-        if self.place.is_some() {
-            drop(self.leave_tree());
-        }
-    }
-
-    /// Answers the request that was passed on, if there is one, and where.
-    #[inline(never)]
-    fn leave_tree(&mut self) -> Option<(Rc<State>, TaskId, Arc<Request>)> {
-        let (home, key) = self.place.take()?;
-        let mut scopes = home.scopes.borrow_mut();
-        let task = scopes.task_of(key)?;
-        let left = home.table.borrow().get(task).and_then(|cell| {
-            scopes.leave(&cell.header().nodes, key) // calls nobody
-        });
-        drop(scopes);
-        let left = left?;
-        if left.kind == Kind::Shield
-            && let Some(cell) = home.task(task)
-        {
-            home.shield_is_through(cell.header(), &left);
-        }
-        left.passed_on.map(|request| (home, task, request))
-    }
-
-    /// What was waited for has ended because of `request`, which now goes on
-    /// outward: at once, or when the last of those has raised it who wait for
-    /// its effect beside us.
-    pub(crate) fn raise_with_others(&mut self, request: &Arc<Request>) {
-        let Some((home, key)) = self.place.as_ref().map(|(home, key)| (home.clone(), *key)) else {
-            return;
+    /// Drops what is inside of a place because of a request, so that a panic in
+    /// the drop can say why there was one, and that no other request is lost.
+    pub(crate) fn drop_inside(&self, cause: &Delivery, drop: impl FnOnce()) {
+        let set = |why: Option<Why>| {
+            self.with_running(|header| header.rare(|rare| rare.cancel.dropping = why));
         };
-        let catcher = home.scopes.borrow().catcher(home.scope.get(), request);
-        let nodes = home.with_running(|header| header.nodes.get());
-        let waits = |nodes| home.scopes.borrow().others_wait(nodes, key, catcher);
-        if nodes.is_some_and(waits) {
-            home.scopes.borrow_mut().set_through(key);
-            return;
-        }
-        // Of several requests that were passed on meanwhile one is told.
-        if let Some(nodes) = nodes {
-            home.scopes.borrow().set_raised(nodes, catcher);
-        }
-        self.leave();
-        home.raise(request);
+        set(Some(cause.request.why.clone()));
+        self.descent.drop_because_of(cause.rank, drop);
+        set(None);
     }
 
-    /// The await is through: what it waited for has ended, in this way.
-    pub(crate) fn through(&mut self, ending: Option<Ending>) -> Through {
-        let Some((home, key)) = &self.place else { return Through::Go };
-        let (home, key) = (home.clone(), *key);
-        if home.scopes.borrow().task_of(key) != home.running.get() {
-            self.give_up(); // what it was told was for the task that it was in
-            return Through::Go;
+    // ---- Circles ----------------------------------------------------------------------
+
+    /// Whether the running task would wait in a circle, if it passed a request on
+    /// to this one and waited for it: because that one waits for the running one
+    /// in its turn, directly or through others.
+    ///
+    /// Those who pass on are walked up from the running task. The walk is short
+    /// when requests go down a chain, where the one below does not wait yet, and
+    /// when a shutdown comes up a chain, where nobody above does.
+    pub(crate) fn would_wait_in_circle(&self, below: &Header) -> bool {
+        let waits =
+            |header: &Header| header.if_rare(|rare| rare.cancel.waits_for_others()) == Some(true);
+        if !waits(below) {
+            return false;
         }
-        let cancelled = ending == Some(Ending::Cancelled);
-        // Told of a request when it had ended already: a value is still good;
-        // a failure is left for whoever hears of it.
-        if let Some(told) = (Here { home: &home, key }).heard() {
-            let request = told.request().clone();
-            if ending == Some(Ending::Succeeded) {
-                self.leave();
-                home.put_back(&request);
-                return Through::Go;
+        let mut above: Vec<TaskId> = self.running.get().into_iter().collect();
+        let mut steps = self.live() + 1;
+        while let Some(id) = above.pop().filter(|_| steps > 0) {
+            steps -= 1;
+            let Some(task) = self.task(id) else { continue };
+            let header = task.header();
+            if id == below.id {
+                return true;
             }
-            self.raise_with_others(&request);
-            return Through::Stay;
+            header.if_rare(|rare| above.extend(&rare.cancel.asked_by));
+            above.retain(|&id| id == below.id || self.task(id).is_some_and(|t| waits(t.header())));
         }
-        let passed_on = home.scopes.borrow().passed_on(key);
-        let Some(request) = passed_on else {
-            self.leave();
-            return Through::Go;
-        };
-        if cancelled {
-            self.raise_with_others(&request);
-            return Through::Stay;
+        false
+    }
+
+    /// Notes that the running task has passed a request on to this one.
+    pub(crate) fn note_asked_by_running(&self, below: &Header) {
+        let Some(running) = self.running.get() else { return };
+        if below.is_finished() {
+            return;
         }
-        self.leave();
-        // It ended otherwise: its outcome is news, and the request still stands.
-        home.put_back(&request);
-        Through::Go
+        below.rare(|rare| {
+            let asked_by = &mut rare.cancel.asked_by;
+            if !asked_by.contains(&running) {
+                asked_by.push(running);
+            }
+        });
     }
 }
 
-/// Whether an await that is through hands on its outcome.
+/// One token less; its owner may have to know.
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        let Some(delivery) = self.delivery() else { return };
+        if delivery.uncount_token() {
+            current::with(|state| {
+                if let Some(state) =
+                    state.filter(|state| state.running_name() == Some(delivery.task))
+                {
+                    state.descent.token_gone(delivery);
+                }
+            });
+        }
+    }
+}
+
+/// Looks at the executor in whose task something is polled just now, if it is in
+/// one.
+#[inline]
+pub(crate) fn with_running_task<R>(look: impl FnOnce(Option<&Rc<State>>) -> R) -> R {
+    current::with(|state| look(state.filter(|state| state.running.get().is_some())))
+}
+
+// ---- At the task's place in the queue ----------------------------------------------------
+
+/// What has become of a task at its place in the queue.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Through {
-    Go,
-    /// The request on whose behalf the task was cancelled takes it from here.
-    Stay,
+pub(crate) enum Ran {
+    Pending,
+    Ended,
+    /// Nobody in it can take what was asked: it is to be dropped.
+    Drop,
 }
 
-impl Drop for Standing {
-    #[inline]
-    fn drop(&mut self) {
-        if self.place.is_some() {
-            self.give_up();
+/// So often something is delivered at one place in the queue. Who asks himself
+/// again and again is to let others have their turns.
+const MOST_DELIVERIES: u32 = 3;
+
+/// After a plain poll that was pending.
+#[inline]
+pub(crate) fn after_poll(state: &State, header: &Header, poll: impl FnMut() -> Poll<()>) -> Ran {
+    if header.life.get() == Life::Polling {
+        match state.descent.signs() {
+            Signs::NONE => {
+                header.life.set(Life::Waiting);
+                return Ran::Pending;
+            }
+            Signs::LISTENS => {
+                header.life.set(Life::Listening);
+                state.descent.clear();
+                return Ran::Pending;
+            }
+            _ => {}
         }
     }
+    run(state, header, PollAnswer::Poll, poll)
 }
 
-impl Standing {
-    /// The await is given up, and with it the wait for the effect of a request.
-    /// The request still stands.
-    #[inline(never)]
-    fn give_up(&mut self) {
-        if let Some((home, task, request)) = self.leave_tree()
-            && !request.is_raised()
-        {
-            home.put_back_to(Some(task), &request);
+/// After a plain poll that was ready, or panicked.
+#[inline]
+pub(crate) fn after_end(state: &State, header: &Header) -> Ran {
+    if state.descent.signs() != Signs::NONE {
+        // Futures that were polled in it may outlive it.
+        let (_, region) = state.descent.found();
+        if region.is_some() {
+            header.rare(|rare| rare.cancel.region = region);
+        }
+        state.descent.clear();
+    }
+    Ran::Ended
+}
+
+/// Polls a task in which there is something to look at; or looks at what a plain
+/// poll has met in it.
+#[inline(never)]
+pub(crate) fn run(
+    state: &State,
+    header: &Header,
+    answer: PollAnswer,
+    mut poll: impl FnMut() -> Poll<()>,
+) -> Ran {
+    let poll: &mut dyn FnMut() -> Poll<()> = &mut poll;
+    state.lend_rare(header);
+    let (mut polled, mut found) = match answer {
+        PollAnswer::Deliver => match next_delivery(state, header) {
+            Some(delivery) => deliver(state, header, delivery, poll),
+            None => attend(state, header, poll),
+        },
+        PollAnswer::Attend => attend(state, header, poll),
+        PollAnswer::Poll => {
+            let (found, region) = state.descent.found();
+            let region = region.filter(|region| !region.is_empty());
+            header.rare(|rare| rare.cancel.region = region);
+            (Poll::Pending, found)
+        }
+        PollAnswer::Drop | PollAnswer::Nothing => (Poll::Pending, Found::default()),
+    };
+    let mut deliveries = u32::from(answer == PollAnswer::Deliver);
+    let mut confirmed = answer != PollAnswer::Deliver;
+    while polled.is_pending() {
+        // Whoever took a request may have been left behind in the same poll.
+        if !confirmed && found.tally.holds_any() {
+            confirmed = true;
+            let outward = found.outward.take();
+            (polled, found) = state.descent.confirm(|| attend(state, header, poll));
+            found.outward = found.outward.or(outward);
+            continue;
+        }
+        match decide(state, header, &mut found) {
+            Decision::Drop => {
+                state.descent.clear_all();
+                return Ran::Drop;
+            }
+            Decision::Rest => {
+                state.descent.clear_all();
+                return Ran::Pending;
+            }
+            Decision::Deliver if deliveries == MOST_DELIVERIES => {
+                header.life.set(Life::CancelRequested { listens: true });
+                state.wake(header.id.ticket());
+                state.descent.clear_all();
+                return Ran::Pending;
+            }
+            Decision::Deliver => {
+                deliveries += 1;
+                confirmed = false;
+                let Some(delivery) = next_delivery(state, header) else { continue };
+                (polled, found) = deliver(state, header, delivery, poll);
+            }
         }
     }
+    state.descent.clear_all();
+    Ran::Ended
 }
 
-/// A future in the tree, during its poll.
-pub(crate) struct Here<'a> {
-    pub(crate) home: &'a Rc<State>,
-    pub(crate) key: NodeKey,
+/// What is to be delivered next: what was asked last, or again what rests and
+/// nobody has taken.
+fn next_delivery(state: &State, header: &Header) -> Option<Arc<Delivery>> {
+    let name = Name::new(state.number, header.id.ticket());
+    let plain = header.cancelling(|cancel, _| cancel.pending.is_none()).then(|| {
+        header.requested_at.take().map(|location| state.new_request(Why::Plain(location)))
+    });
+    header.requested_at.set(None);
+    header.rare(|rare| {
+        let cancel = &mut rare.cancel;
+        let fresh = cancel.pending.take().or(plain.flatten());
+        let rests = cancel.asking.as_ref().filter(|asking| asking.is_unheard());
+        match (fresh, rests) {
+            // Of several that nobody has taken the first counts.
+            (Some(fresh), Some(first))
+                if !first.delivery.is_taken()
+                    && (first.delivery.request.through_shields || !fresh.through_shields) =>
+            {
+                Some(first.delivery.clone())
+            }
+            (Some(fresh), _) => Some(Delivery::new(fresh, name, Rank::TASK)),
+            (None, first) => first.map(|first| first.delivery.clone()),
+        }
+    })
 }
 
-impl Here<'_> {
-    /// What it is told, if it is.
-    pub(crate) fn heard(&self) -> Option<Cancelled> {
-        let request = self.home.scopes.borrow_mut().take_mark(self.key)?;
-        request.set_heard();
-        self.home.with_running(|header| {
-            if request.owner.is_none() {
-                header.rare(|rare| rare.last_heard = Some(request.clone()));
-            }
-            let same = |first: &Arc<Request>| Arc::ptr_eq(first, &request);
-            let was = header.if_rare(|rare| rare.request.take_if(|first| same(first)).is_some());
-            if was == Some(true) {
-                header.life.set(header.life.get().unasked());
-            }
-            Cancelled::new(request.clone(), header.id, self.home.identity)
+/// Polls a task so that those in it hear of a request.
+fn deliver(
+    state: &State,
+    header: &Header,
+    delivery: Arc<Delivery>,
+    poll: &mut dyn FnMut() -> Poll<()>,
+) -> (Poll<()>, Found) {
+    header.life.set(Life::PollingCancelRequested);
+    let mut region = header.rare(|rare| {
+        rare.cancel.asking = Some(Asking::new(delivery.clone()));
+        rare.cancel.region.take()
+    });
+    let queued = header.queued.replace(true); // so that those who are called do not queue it
+    let (polled, found) = state.descent.carry(Some(delivery), || {
+        pass(state, &mut region, None, None, || {
+            header.queued.set(queued);
+            poll()
         })
-    }
-
-    /// Passes a request on to these, to wait for them. False if there is no use
-    /// in waiting: they belong to another executor, or await us in a circle.
-    #[must_use]
-    pub(crate) fn forward(&self, home: &Rc<State>, them: &[&Header], wish: &Arc<Request>) -> bool {
-        if !Rc::ptr_eq(self.home, home) {
-            return false;
+    });
+    header.rare(|rare| {
+        rare.cancel.region = region;
+        if let Some(asking) = &mut rare.cancel.asking {
+            asking.delivered(found.tally.took > 0);
         }
-        let only = match them {
-            [one] => Some(one.id),
-            _ => None,
+    });
+    (polled, found)
+}
+
+/// Polls a task in which something rests, or somebody is polled by a waker of
+/// his own.
+fn attend(state: &State, header: &Header, poll: &mut dyn FnMut() -> Poll<()>) -> (Poll<()>, Found) {
+    let (mut region, watched, unanswered) = header.rare(|rare| {
+        let cancel = &mut rare.cancel;
+        (cancel.region.take(), cancel.watched().cloned(), cancel.is_unanswered())
+    });
+    if unanswered {
+        header.life.set(Life::PollingCancelRequested);
+    }
+    let (polled, found) = pass(state, &mut region, None, watched.as_ref(), &mut *poll);
+    header.rare(|rare| rare.cancel.region = region);
+    (polled, found)
+}
+
+/// What is to be done with a task whose poll was pending.
+enum Decision {
+    Rest,
+    Deliver,
+    Drop,
+}
+
+fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
+    let lost = state.descent.take_lost();
+    let fresh = header.has_undelivered_request();
+    let listens = found.listens;
+    let decision = header.rare(|rare| {
+        let cancel = &mut rare.cancel;
+        // A request that is asked again after its token was lost; unless there
+        // is one by now that nobody has heard either.
+        if let Some(lost) = lost
+            && cancel.asking.as_ref().is_none_or(|asking| !asking.is_unheard())
+        {
+            cancel.asking = Some(Asking::new(lost));
+        }
+        cancel.goes_outward(found.outward.take());
+        let (outward, leaves) =
+            std::mem::take(&mut cancel.outward).settle(|delivery| found.tally.holds(delivery));
+        cancel.outward = outward;
+        if let Some(leaves) = leaves {
+            cancel.outward = Hold::Outward(leaves); // it is what the task ends by
+            return Decision::Drop;
+        }
+        if fresh {
+            return if listens { Decision::Deliver } else { Decision::Drop };
+        }
+        let settled = cancel
+            .asking
+            .as_mut()
+            .map_or(OwnerAnswer::Rest, |asking| asking.settle(|d| found.tally.holds(d)));
+        match settled {
+            // What goes outward waits for others, and will take effect.
+            _ if !cancel.outward.is_nothing() => Decision::Rest,
+            OwnerAnswer::Act => Decision::Drop,
+            OwnerAnswer::AskAgain if !listens => Decision::Drop,
+            OwnerAnswer::AskAgain => Decision::Deliver,
+            OwnerAnswer::Rest => Decision::Rest,
+        }
+    });
+    if matches!(decision, Decision::Rest) {
+        let more = header.rare(|rare| rare.cancel.region.is_some() || rare.cancel.is_unanswered());
+        let met = match (more, listens) {
+            (true, _) => Met::More,
+            (false, true) => Met::Listeners,
+            (false, false) => Met::Nobody,
         };
-        if only.is_some_and(|one| self.home.awaits_running(one)) {
-            return false;
+        header.life.set(Life::Polling.end_poll(met).0);
+    }
+    decision
+}
+
+impl Cancelling {
+    /// Whether the task has passed a request on and waits.
+    fn waits_for_others(&self) -> bool {
+        let passed_on = |asking: &Asking| asking.delivery.is_taken() && asking.is_unheard();
+        self.asking.as_ref().is_some_and(passed_on)
+    }
+
+    /// What rests in the task, and waits for others.
+    fn watched(&self) -> Option<&Arc<Delivery>> {
+        let asking = self.asking.as_ref().filter(|asking| asking.is_unheard());
+        self.outward.waits_for().or(asking.map(|asking| &asking.delivery))
+    }
+
+    fn goes_outward(&mut self, delivery: Option<Arc<Delivery>>) {
+        if let Some(delivery) = delivery {
+            self.outward = std::mem::take(&mut self.outward).comes_outward(delivery);
         }
-        self.home.scopes.borrow_mut().pass_on(self.key, wish.clone(), only);
-        let passed_on = Arc::new(wish.passed_on());
-        for child in them {
-            self.home.ask_to_cancel(child, passed_on.clone());
+    }
+
+    /// Why the task is cancelled, if it ends now.
+    fn ends_by(&self, plain: Option<&'static Location<'static>>) -> Option<Why> {
+        let asking = self.asking.as_ref();
+        let outward = self.outward.waits_for();
+        let unheard = asking.filter(|asking| asking.is_unheard()).map(|asking| &asking.delivery);
+        if let Some(delivery) = outward.or(unheard) {
+            return Some(delivery.request.why.clone());
         }
-        true
-    }
-
-    /// Drops what is inside because a deadline has passed or a group is aborted.
-    /// Somebody's request that is in hand there goes with it, and so is put back.
-    pub(crate) fn drop_inside_of(&self, request: &Arc<Request>, drop: impl FnOnce()) {
-        let home = self.home;
-        let heard = home.with_running(|header| header.if_rare(|rare| rare.last_heard.clone()));
-        let heard = heard.flatten().flatten().filter(|heard| heard.is_in_hand());
-        self.drop_inside(request, drop);
-        if let Some(heard) = heard.filter(|heard| !heard.is_in_hand()) {
-            home.put_back(&heard);
-        }
-    }
-
-    /// Passes a request on to nobody in particular: to wait for its effect.
-    pub(crate) fn waits_for(&self, request: &Arc<Request>) {
-        self.home.scopes.borrow_mut().pass_on(self.key, request.clone(), None);
-    }
-
-    /// Drops what is inside because of a request, so that a panic in the drop
-    /// can say why there was one.
-    pub(crate) fn drop_inside(&self, request: &Arc<Request>, drop: impl FnOnce()) {
-        let home = self.home;
-        home.with_running(|header| header.rare(|rare| rare.dropping = Some(request.clone())));
-        self.inside(drop);
-        home.with_running(|header| header.rare(|rare| rare.dropping = None));
-    }
-
-    /// Polls what is inside.
-    pub(crate) fn inside<R>(&self, poll: impl FnOnce() -> R) -> R {
-        let outside = self.home.scope.replace(Some(self.key));
-        let _back = Outside { home: self.home, outside };
-        poll()
+        plain
+            .map(Why::Plain)
+            .or_else(|| self.pending.as_ref().map(|request| request.why.clone()))
+            .or_else(|| asking.map(|asking| asking.delivery.request.why.clone()))
     }
 }
 
-/// Goes back outside, also when the poll inside unwinds.
-struct Outside<'a> {
-    home: &'a State,
-    outside: Option<NodeKey>,
-}
-
-impl Drop for Outside<'_> {
-    fn drop(&mut self) {
-        self.home.scope.set(self.outside);
-    }
-}
-
-/// Goes back beyond a deadline, also when the poll within unwinds.
-struct Beyond<'a> {
-    home: &'a State,
-    around: Option<Instant>,
-}
-
-impl Drop for Beyond<'_> {
-    fn drop(&mut self) {
-        self.home.deadline.set(self.around);
-    }
+/// The cancellation by which a task ends.
+pub(crate) fn fulfil(home: &State, header: &Header) -> Cancelled {
+    let plain = header.requested_at.get();
+    let why = match header.if_rare(|rare| rare.cancel.ends_by(plain)) {
+        Some(why) => why,
+        None => plain.map(Why::Plain),
+    };
+    debug_assert!(why.is_some(), "a task that is being cancelled has a request");
+    let why = why.unwrap_or_else(|| Why::of(Origin::Requested, "requested"));
+    Cancelled::new(why, header.id, home.identity)
 }

@@ -85,7 +85,7 @@ impl Dump {
             let header = task.header();
             let awaiter = match header.awaited_by() {
                 AwaitedBy::Task(name) => ours(name),
-                AwaitedBy::Node(key) => state.scopes.borrow().task_of(key),
+                AwaitedBy::Member(key) => state.members.borrow().task_of(key).and_then(ours),
                 AwaitedBy::Nobody => header.rarely_awaited_by(name_of).and_then(ours),
             };
             if let Some(awaiter) = dump.task(awaiter) {

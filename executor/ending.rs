@@ -16,9 +16,10 @@ use crate::header::{AwaitedBy, Awaiter, Callbacks, Header};
 use crate::id::{Name, TaskId};
 use crate::inbox;
 use crate::life::{Ending, Hearing, Held, Life};
-use crate::outcome::{Origin, catch};
+use crate::outcome::catch;
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
-use crate::state::{Counts, Phase, State, add_one, request};
+use crate::request::{Origin, Why};
+use crate::state::{Counts, Phase, State, add_one};
 use crate::table::oldest_first;
 use crate::wheel::Whom;
 use std::cell::Cell;
@@ -38,7 +39,6 @@ impl State {
     pub(crate) fn ended(&self, task: &TaskRc) {
         let header = task.header();
         self.strike_off(header.id);
-        let outlived = if header.nodes.get().is_empty() { None } else { self.clear_scopes(header) };
         match header.ending().expect("its life has ended") {
             Ending::Succeeded => {
                 add_one(&self.counts.succeeded);
@@ -54,21 +54,13 @@ impl State {
         }
         match (header.has_rare_waiters(), header.awaited_by()) {
             (false, AwaitedBy::Nobody) => {}
-            (false, AwaitedBy::Task(name)) => self.wake_awaiting_task(header, name),
-            (false, AwaitedBy::Node(key)) => self.wake_node(key),
+            (false, AwaitedBy::Task(name)) => self.wake_task(name),
+            (false, AwaitedBy::Member(key)) => self.wake_member(key),
             (true, _) => self.wake_waiters(header),
         }
-        if let Some(wakers) = outlived {
-            self.wake_outlived(wakers);
+        if header.has_rare() {
+            self.wake_outlived(header);
         }
-    }
-
-    /// A future that stood in the tree of a task may outlive it: it was moved out,
-    /// or others have a share in it. Nobody would wake it there any more, so that
-    /// it is to be polled where it is now, and to enter another tree.
-    #[cold]
-    fn wake_outlived(&self, wakers: Vec<Waker>) {
-        wakers.into_iter().for_each(|waker| self.wake_foreign(waker));
     }
 
     /// Drops every live task where it stands, the youngest first.
@@ -91,7 +83,8 @@ impl State {
         self.report(Report::make(kind, message).about(self.info(header)));
         add_one(&self.counts.dropped);
         header.rare(|rare| {
-            rare.request.get_or_insert_with(|| request("dropped unfinished", Origin::ShutDown));
+            let why = Why::of(Origin::ShutDown, "dropped unfinished");
+            rare.cancel.pending.get_or_insert_with(|| self.new_request(why));
         });
         header.life.set(Life::Dropping);
         let running = self.running.replace(Some(header.id));
@@ -109,10 +102,9 @@ impl State {
     /// A main whose future is gone without an ending counts as cancelled.
     pub(crate) fn abandoned(&self, header: &Header) {
         self.strike_off(header.id);
-        let outlived = self.clear_scopes(header);
         header.life.set(Life::Ended(Ending::Cancelled));
         add_one(&self.counts.cancelled);
-        outlived.into_iter().for_each(|wakers| self.wake_outlived(wakers));
+        self.wake_outlived(header);
     }
 
     #[inline(never)]
@@ -132,7 +124,7 @@ impl State {
     /// In debug mode: a task that was asked to cancel ended with a value.
     #[cold]
     fn report_ignored_cancellation(&self, header: &Header) {
-        let ignored = header.if_rare(|rare| rare.cancelling > rare.accepted);
+        let ignored = header.if_rare(|rare| rare.cancel.count > rare.cancel.accepted);
         if ignored == Some(true) {
             let message = "a task was asked to cancel, and ended with a value";
             let report = Report::make(ReportKind::IgnoredCancellation, message);
@@ -167,19 +159,11 @@ impl State {
     #[inline(never)]
     fn wake_waiters(&self, header: &Header) {
         let awaiter = header.awaiter_to_wake();
-        if let Some(Awaiter::Task(name)) = awaiter {
-            self.with_awaiting(name, |awaiting| awaiting.awaited_has_ended(header));
-        }
         let rare = header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks)));
         let (guardian, callbacks) = rare.unwrap_or_default();
         let guardian_waits = guardian.and_then(|guardian| guardian.ended());
         guardian_waits.into_iter().for_each(|waker| self.wake_foreign(waker));
         self.wake_in_order(awaiter, callbacks);
-    }
-
-    /// Wakes the task that awaits one that has ended, when that is all.
-    fn wake_awaiting_task(&self, awaited: &Header, name: Name) {
-        self.wake_task_after(name, |awaiting| awaiting.awaited_has_ended(awaited));
     }
 
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
@@ -197,7 +181,7 @@ impl State {
         match awaiter {
             None => {}
             Some(Awaiter::Task(name)) => self.wake_task(name),
-            Some(Awaiter::Node(key)) => self.wake_node(key),
+            Some(Awaiter::Member(key)) => self.wake_member(key),
             Some(Awaiter::Waker(waker)) => self.wake_foreign(waker),
             Some(Awaiter::Watch(watch, place)) => {
                 if let Some(waker) = watch.ended(place) {
@@ -216,16 +200,11 @@ impl State {
         }
     }
 
+    /// Wakes a task, of whichever executor.
     #[inline]
-    fn wake_task(&self, name: Name) {
-        self.wake_task_after(name, |_| ());
-    }
-
-    /// Wakes a task, and lets `look` see its header before, if it is one of ours.
-    #[inline]
-    fn wake_task_after(&self, name: Name, look: impl FnOnce(&Header)) {
+    pub(crate) fn wake_task(&self, name: Name) {
         if name.executor() == self.number {
-            self.table.borrow_mut().wake_after(name.ticket(), look);
+            self.table.borrow_mut().wake(name.ticket());
             self.rouse();
         } else {
             // Of another executor, which is not in its turn, or is further

@@ -14,26 +14,20 @@
 //!   the handle; only what needs it whole (`take`, an await, its drop) removes
 //!   what they point to.
 
-use crate::cancelling::{Here, Standing, Through};
 use crate::counted::{Counted, TaskRc};
-use crate::current;
-use crate::header::{AwaitedBy, Awaiter, Guardian, Header, Watch};
+use crate::header::{Awaiter, Guardian, Header, Watch};
 use crate::id::TaskId;
 use crate::life::Ending;
-use crate::outcome::{AwaitedItself, Origin, OutcomeError, Request, TakeError, TaskError, catch};
+use crate::outcome::{OutcomeError, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo};
-use crate::scopes::{Kind, NodeKey};
+use crate::request::{Request, Why};
 use crate::state::State;
 use crate::task::{Join, Outcome, as_task};
-use crate::waker::name_of;
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// A spawned task, in the hands of its owner.
 ///
@@ -83,7 +77,7 @@ impl<T> Task<T> {
         Task { cell }
     }
 
-    fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         self.cell.header()
     }
 
@@ -197,8 +191,8 @@ impl<T> Task<T> {
     }
 
     /// Asks the task to cancel on somebody's behalf.
-    pub(crate) fn cancel_by(&self, request: &Arc<Request>) -> bool {
-        self.home().ask_to_cancel(self.header(), request.clone())
+    pub(crate) fn cancel_by(&self, request: &Request) -> bool {
+        self.home().cancel(self.header(), request.clone())
     }
 
     /// Lets a group know when it has ended.
@@ -234,7 +228,7 @@ impl<T> Task<T> {
 
     /// Takes the outcome of a finished task that nobody looks at.
     #[allow(unsafe_code)]
-    fn take_now(&mut self) -> Option<Outcome<T>> {
+    pub(crate) fn take_now(&mut self) -> Option<Outcome<T>> {
         // SAFETY: references to the outcome are given to onlookers, of whom
         // there are none, and to borrowers of this handle, which is here
         // borrowed exclusively.
@@ -308,7 +302,7 @@ impl<T> Task<T> {
     /// clean up by their `Drop`. The task has then ended as cancelled.
     #[track_caller]
     pub fn cancel(&self) -> bool {
-        cancel(self.home(), self.header(), "requested".into())
+        self.home().cancel_plainly(self.header(), Location::caller())
     }
 
     /// Asks the task to cancel, and says why. Of several requests before the
@@ -320,7 +314,7 @@ impl<T> Task<T> {
 
     /// How many requests to cancel stand.
     pub fn cancelling(&self) -> u32 {
-        cancelling(self.header())
+        self.header().cancelling_count()
     }
 
     /// Takes one request back; the last one also if it has not had its effect
@@ -344,139 +338,10 @@ impl<T> Task<T> {
     }
 }
 
-impl<T> Future for Task<T> {
-    type Output = Result<T, TaskError>;
-
-    #[track_caller]
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.is_finished() && self.header().onlookers.get() == 0 {
-            return self.poll_finished();
-        }
-        self.poll_pending(cx)
-    }
-}
-
-impl<T> Task<T> {
-    #[inline(never)]
-    fn poll_pending(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
-        // Whoever cancels the task that awaits this one, cancels this one first.
-        // For that the await stands in the tree of scopes; mostly a note will do.
-        let header = self.header();
-        if let Some(name) = name_of(cx.waker())
-            && header.is_awaited_by_nobody_but(name)
-            && self.home().note_await(header, name)
-        {
-            header.set_awaited_by(AwaitedBy::Task(name));
-            return Poll::Pending;
-        }
-        self.poll_among_others(cx)
-    }
-
-    /// The await is not all there is: the task has callbacks, say, or is awaited
-    /// inside a scope, or under the waker of a combinator, or by itself.
-    #[inline(never)]
-    fn poll_among_others(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
-        if self.is_the_running_task() {
-            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
-        }
-        let waker = cx.waker();
-        let (home, header) = (self.home(), self.header());
-        let before = header.awaited_by();
-        let note = match before {
-            AwaitedBy::Node(_) => None,
-            _ => name_of(waker).filter(|&name| home.note_await(header, name)),
-        };
-        if let AwaitedBy::Task(name) = before
-            && note != Some(name)
-        {
-            home.unnote_await(header, name); // which may be another's
-        }
-        let by = match note {
-            Some(name) => Some(AwaitedBy::Task(name)),
-            None => self.stand_in_the_tree(cx).map(AwaitedBy::Node),
-        };
-        let replaced = match by {
-            Some(by) => header.set_awaiter(by),
-            None if header.is_awaited_by(waker) => None,
-            None => header.set_rare_awaiter(Awaiter::Waker(waker.clone())),
-        };
-        drop(replaced);
-        Poll::Pending
-    }
-
-    /// The await has a place in the tree, and does there what it is told. None
-    /// if there is no tree, and nothing is passed on: outside of a turn, or in
-    /// that of another executor.
-    fn stand_in_the_tree(&self, cx: &Context<'_>) -> Option<NodeKey> {
-        let (home, header) = (self.home(), self.header());
-        let here = current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home)));
-        let mut standing = match header.awaited_by() {
-            AwaitedBy::Node(key) => Standing::at(home, Some(key)),
-            _ if here => return home.enter_await(cx.waker()),
-            _ => return None,
-        };
-        if !here {
-            return None; // and what it had is left
-        }
-        if let Some(here) = standing.poll(Kind::Forward, cx)
-            && let Some(told) = here.heard()
-            && !here.forward(home, &[header], told.request())
-        {
-            // It waits for us in its turn: there is nobody to wait for.
-            here.home.raise(told.request());
-        }
-        standing.into_key()
-    }
-
-    /// The await of a task that has finished.
-    #[inline]
-    fn poll_finished(&mut self) -> Poll<Result<T, TaskError>> {
-        let header = self.header();
-        match header.awaited_by() {
-            AwaitedBy::Nobody => {}
-            AwaitedBy::Task(name) => {
-                header.set_awaited_by(AwaitedBy::Nobody);
-                self.home().unnote_await(header, name);
-            }
-            AwaitedBy::Node(key) if self.home().leave_await(key) => {
-                self.header().set_awaited_by(AwaitedBy::Nobody);
-            }
-            AwaitedBy::Node(key) if self.is_told_to_stay(key) => return Poll::Pending,
-            AwaitedBy::Node(_) => {}
-        }
-        if self.header().is_awaited() {
-            drop(self.header().take_awaiter());
-        }
-        let outcome = self.take_now();
-        Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
-    }
-
-    /// What was awaited is there. But has it ended because of a request, which
-    /// goes on from here and takes everything with it?
-    fn is_told_to_stay(&self, key: NodeKey) -> bool {
-        let mut standing = Standing::at(self.home(), Some(key));
-        let through = standing.through(self.ending());
-        let by = standing.into_key().map_or(AwaitedBy::Nobody, AwaitedBy::Node);
-        self.header().set_awaited_by(by);
-        through == Through::Stay
-    }
-
-    /// Nobody awaits it any more, or somebody else.
-    fn stop_awaiting(&self) {
-        let header = self.header();
-        match header.take_awaiter() {
-            Some(Awaiter::Task(name)) => self.home().unnote_await(header, name),
-            Some(Awaiter::Node(key)) => drop(Standing::at(self.home(), Some(key))),
-            other => drop(other),
-        }
-    }
-}
-
 impl<T> Drop for Task<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.header().is_awaited() {
+        if self.header().is_awaited() || self.header().has_rare() {
             self.stop_awaiting();
         }
         if self.header().asker_gone() {
@@ -493,22 +358,7 @@ impl<T> fmt::Debug for Task<T> {
 
 #[track_caller]
 pub(crate) fn cancel(home: &State, header: &Header, reason: Cow<'static, str>) -> bool {
-    let location = Some(Location::caller());
-    home.ask_to_cancel(header, Arc::new(Request::new(reason, Origin::Requested).at(location)))
-}
-
-impl Here<'_> {
-    /// As [`forward`](Here::forward), for those of the same executor.
-    #[must_use]
-    pub(crate) fn forward_to_tasks<T>(&self, tasks: &[Task<T>], request: &Arc<Request>) -> bool {
-        let ours = |task: &&Task<T>| Rc::ptr_eq(task.home(), self.home) && !task.is_finished();
-        let headers: Vec<&Header> = tasks.iter().filter(ours).map(Task::header).collect();
-        !headers.is_empty() && self.forward(self.home, &headers, request)
-    }
-}
-
-pub(crate) fn cancelling(header: &Header) -> u32 {
-    header.if_rare(|rare| rare.cancelling).unwrap_or(0)
+    home.cancel(header, home.new_request(Why::said(reason, Location::caller())))
 }
 
 // ---- Looking at an outcome -----------------------------------------------------

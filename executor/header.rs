@@ -11,9 +11,10 @@
 //! - **One awaiter.** There is one handle, so at most one waits for it.
 
 use crate::id::{Name, TaskId};
-use crate::life::{Ending, Hearing, Held, Life, Step, Wish};
-use crate::outcome::Request;
-use crate::scopes::{NodeKey, Nodes};
+use crate::life::{CancelAnswer, Ending, Hearing, Held, Life, PollAnswer};
+use crate::region::{MemberKey, Region};
+use crate::request::{Request, Why};
+use crate::rules::{Asking, Forwarding, Hold};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -30,12 +31,14 @@ pub(crate) struct Header {
     awaiter: Cell<u64>,
     /// What few tasks have, made when first needed.
     rare: Cell<Option<Box<Rare>>>,
-    /// The task that it awaits, when that is all.
-    pub(crate) awaits: Cell<Awaits>,
+    /// Where a plain `cancel` was called that has not been delivered: all that
+    /// has to be kept of it.
+    pub(crate) requested_at: Cell<Option<&'static Location<'static>>>,
+    /// Low bits of the number of the delivery in which its await began, or of
+    /// which that was told last.
+    pub(crate) await_seen: Cell<u32>,
     /// What `awaiter` is.
     awaited_by: Cell<Who>,
-    /// Its scopes, and whatever else in it is waiting to be told.
-    pub(crate) nodes: Cell<Nodes>,
     /// How many pointers there are to the task: see `counted.rs`.
     pub(crate) pointers: Cell<u32>,
     /// How many may still ask for the outcome: the handle, and callbacks that
@@ -53,39 +56,24 @@ pub(crate) struct Header {
     pub(crate) queued: Cell<bool>,
 }
 
-/// The one task that a task awaits.
-///
-/// To pass a request on, an await has to stand in the tree of scopes. Nearly
-/// all are over before anybody asks, and nearly all are alone in their task. So
-/// the await of a task that has no scope only leaves this note, and gets its
-/// place in the tree when there is a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Awaits(u32);
-
-impl Awaits {
-    pub(crate) const NOTHING: Awaits = Awaits(u32::MAX);
-    /// What it awaited has ended with a value, which has not been fetched yet.
-    pub(crate) const VALUE: Awaits = Awaits(u32::MAX - 1);
-
-    /// This task, whose awaiter it is.
-    pub(crate) fn task(header: &Header) -> Awaits {
-        Awaits(header.id.slot() as u32)
-    }
-
-    /// The slot of the task that it awaits.
-    pub(crate) fn slot(self) -> Option<u32> {
-        Some(self.0).filter(|&slot| slot < Awaits::VALUE.0)
-    }
-}
-
 /// Who awaits a task, as its header has it; whoever else does is rare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum AwaitedBy {
     Nobody,
-    /// This task, which has left itself a note.
+    /// This task, by a waker of its own.
     Task(Name),
-    /// Whoever has this place in the tree of a task.
-    Node(NodeKey),
+    /// Somebody polled by another waker: a member of a region, where that is.
+    Member(MemberKey),
+}
+
+impl AwaitedBy {
+    /// The member of a region that it is.
+    pub(crate) fn member(self) -> Option<MemberKey> {
+        match self {
+            AwaitedBy::Member(key) => Some(key),
+            AwaitedBy::Nobody | AwaitedBy::Task(_) => None,
+        }
+    }
 }
 
 /// An [`AwaitedBy`] without its content.
@@ -93,7 +81,7 @@ pub(crate) enum AwaitedBy {
 enum Who {
     Nobody,
     Task,
-    Node,
+    Member,
 }
 
 /// What stands in the place that a task's future and its outcome share.
@@ -114,19 +102,10 @@ pub(crate) struct Rare {
     pub(crate) callbacks_ever: u32,
     /// Who awaits the task, if the header does not say.
     awaiter: Option<Awaiter>,
-    /// The wish to cancel that has not been fulfilled.
-    pub(crate) request: Option<Arc<Request>>,
-    /// The wish that it was last asked to fulfil: it may come from several sides.
-    pub(crate) last_wish: Option<u64>,
-    /// Where the request goes, if not to the innermost of the whole task.
-    pub(crate) target: Option<Target>,
-    /// The latest request that somebody in the task has heard.
-    pub(crate) last_heard: Option<Arc<Request>>,
-    /// The request because of which something inside is being dropped.
-    pub(crate) dropping: Option<Arc<Request>>,
-    pub(crate) cancelling: u32,
-    /// So many requests had there been when the task said that it goes on.
-    pub(crate) accepted: u32,
+    /// What has been asked of it, and where that is.
+    pub(crate) cancel: Cancelling,
+    /// What became of a request at the await of this task.
+    pub(crate) awaited: Forwarding,
     /// The group that it belongs to.
     pub(crate) guardian: Option<Rc<dyn Guardian>>,
     /// Where in the list of held failures.
@@ -137,6 +116,37 @@ impl Rare {
     #[cold]
     fn boxed() -> Box<Rare> {
         Box::default()
+    }
+}
+
+/// What was asked of a task, and where that is now.
+#[derive(Default)]
+pub(crate) struct Cancelling {
+    /// Asked, and not delivered yet; a plain one stands in the header.
+    pub(crate) pending: Option<Request>,
+    /// Delivered.
+    pub(crate) asking: Option<Asking>,
+    /// On its way out of the task.
+    pub(crate) outward: Hold,
+    /// Those in the task who are polled by wakers of their own.
+    pub(crate) region: Option<Rc<Region>>,
+    /// The request that it was asked last: it may come from several sides.
+    pub(crate) last_id: Option<u64>,
+    /// How many requests stand.
+    pub(crate) count: u32,
+    /// So many there had been when the task said that it goes on.
+    pub(crate) accepted: u32,
+    /// Why something inside is being dropped.
+    pub(crate) dropping: Option<Why>,
+    /// Tasks that have passed a request on to this one.
+    pub(crate) asked_by: Vec<TaskId>,
+}
+
+impl Cancelling {
+    /// Whether there is a request that nobody in the task has heard of, and that
+    /// it cannot end with a value in spite of.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        !self.outward.is_nothing() || self.asking.as_ref().is_some_and(Asking::is_unheard)
     }
 }
 
@@ -152,11 +162,11 @@ pub(crate) struct Callbacks {
 /// Who is told that a task has ended: there is one at most, since there is one
 /// handle.
 pub(crate) enum Awaiter {
-    /// A task that awaits nobody else, by its own name.
+    /// A task, by its own name.
     Task(Name),
-    /// An await with a place in the tree of its task, where its waker is.
-    Node(NodeKey),
-    /// An await in no tree: of another executor, or outside of a turn.
+    /// A member of a region, where its waker is.
+    Member(MemberKey),
+    /// An await in no region: of another executor, or outside of a turn.
     Waker(Waker),
     /// Whoever awaits many at once, and what the task is called there.
     Watch(Rc<Watch>, usize),
@@ -197,17 +207,6 @@ pub(crate) trait Guardian {
     fn ended(&self) -> Option<Waker>;
 }
 
-/// Where a request goes that does not begin at the innermost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target {
-    /// It was raised to the root: the whole task is dropped.
-    Root,
-    /// It was raised to this scope.
-    Raised(NodeKey),
-    /// A shield held it back. Now it goes to the innermost of what is around.
-    Within(NodeKey),
-}
-
 /// A done callback, ready to be called from the loop.
 pub(crate) type Callback = Box<dyn FnOnce()>;
 
@@ -223,9 +222,9 @@ impl Header {
             parent,
             awaiter: Cell::new(0),
             rare: Cell::new(None),
-            awaits: Cell::new(Awaits::NOTHING),
+            requested_at: Cell::new(None),
+            await_seen: Cell::new(0),
             awaited_by: Cell::new(Who::Nobody),
-            nodes: Cell::new(Nodes::EMPTY),
             pointers: Cell::new(1),
             askers: Cell::new(1),
             polls: Cell::new(0),
@@ -255,6 +254,30 @@ impl Header {
         Some(answer)
     }
 
+    /// Works on what was asked of it; a plain request is counted there now. Is
+    /// told whether that has not been delivered.
+    pub(crate) fn cancelling<R>(&self, work: impl FnOnce(&mut Cancelling, bool) -> R) -> R {
+        let plain = self.requested_at.get().is_some();
+        self.rare(|rare| {
+            if plain && rare.cancel.count == 0 {
+                rare.cancel.count = 1;
+            }
+            work(&mut rare.cancel, plain)
+        })
+    }
+
+    /// How many requests to cancel stand.
+    pub(crate) fn cancelling_count(&self) -> u32 {
+        let plain = u32::from(self.requested_at.get().is_some());
+        self.if_rare(|rare| rare.cancel.count).unwrap_or(0).max(plain)
+    }
+
+    /// Whether there is a request that has not been delivered.
+    pub(crate) fn has_undelivered_request(&self) -> bool {
+        self.requested_at.get().is_some()
+            || self.if_rare(|rare| rare.cancel.pending.is_some()) == Some(true)
+    }
+
     /// Takes the box of the rare things away: the task is gone.
     #[inline]
     pub(crate) fn take_rare(&self) -> Option<Box<Rare>> {
@@ -274,7 +297,7 @@ impl Header {
         match self.awaited_by.get() {
             Who::Nobody => AwaitedBy::Nobody,
             Who::Task => AwaitedBy::Task(Name::from_bits(self.awaiter.get())),
-            Who::Node => AwaitedBy::Node(NodeKey::from_bits(self.awaiter.get())),
+            Who::Member => AwaitedBy::Member(MemberKey::from_bits(self.awaiter.get())),
         }
     }
 
@@ -283,7 +306,7 @@ impl Header {
         let (who, bits) = match by {
             AwaitedBy::Nobody => (Who::Nobody, 0),
             AwaitedBy::Task(name) => (Who::Task, name.to_bits()),
-            AwaitedBy::Node(key) => (Who::Node, key.to_bits()),
+            AwaitedBy::Member(key) => (Who::Member, key.to_bits()),
         };
         self.awaited_by.set(who);
         self.awaiter.set(bits);
@@ -314,7 +337,7 @@ impl Header {
         replaced
     }
 
-    /// Whether this task, which has left itself a note, is to be woken when this
+    /// Whether this task, is to be woken when this
     /// one ends.
     #[inline]
     pub(crate) fn is_awaited_by_task(&self, name: Name) -> bool {
@@ -325,23 +348,6 @@ impl Header {
     #[inline]
     pub(crate) fn is_awaited_by_nobody_but(&self, name: Name) -> bool {
         !self.has_rare() && (self.awaited_by.get() == Who::Nobody || self.is_awaited_by_task(name))
-    }
-
-    /// A task that it may await has ended.
-    #[inline]
-    pub(crate) fn awaited_has_ended(&self, awaited: &Header) {
-        if self.awaits.get() == Awaits::task(awaited) {
-            let well = awaited.ending() == Some(Ending::Succeeded);
-            self.awaits.set(if well { Awaits::VALUE } else { Awaits::NOTHING });
-        }
-    }
-
-    /// It does not await that task any more, or not by a note.
-    #[inline]
-    pub(crate) fn unnote_await(&self, awaited: &Header) {
-        if self.awaits.get() == Awaits::VALUE || self.awaits.get() == Awaits::task(awaited) {
-            self.awaits.set(Awaits::NOTHING);
-        }
     }
 
     /// Whether waking `waker` would wake the awaiter, if that is in no tree.
@@ -386,7 +392,7 @@ impl Header {
     pub(crate) fn awaiter_to_wake(&self) -> Option<Awaiter> {
         match self.awaited_by() {
             AwaitedBy::Task(name) => Some(Awaiter::Task(name)),
-            AwaitedBy::Node(key) => Some(Awaiter::Node(key)),
+            AwaitedBy::Member(key) => Some(Awaiter::Member(key)),
             AwaitedBy::Nobody => self.if_rare(|rare| rare.awaiter.take()).flatten(),
         }
     }
@@ -449,31 +455,20 @@ impl Header {
     // The transitions, applied: decide with the table, keep the next state.
 
     #[inline]
-    pub(crate) fn taken(&self) -> Step {
-        if matches!(self.life.get(), Life::Waiting) {
-            self.life.set(Life::Polling); // as the table says, and nearly always
-            return Step::Poll;
-        }
-        self.taken_otherwise()
+    pub(crate) fn begin_poll(&self) -> PollAnswer {
+        let (life, answer) = self.life.get().begin_poll();
+        self.life.set(life);
+        answer
     }
 
-    #[cold]
-    fn taken_otherwise(&self) -> Step {
-        let (life, step) = self.life.get().taken();
+    pub(crate) fn request_cancel(&self) -> CancelAnswer {
+        let (life, answer) = self.life.get().request_cancel();
         self.life.set(life);
-        step
+        answer
     }
 
-    pub(crate) fn suspended(&self) -> bool {
-        let (life, again) = self.life.get().suspended();
-        self.life.set(life);
-        again
-    }
-
-    pub(crate) fn asked(&self) -> Wish {
-        let (life, wish) = self.life.get().asked();
-        self.life.set(life);
-        wish
+    pub(crate) fn withdraw_cancel(&self) {
+        self.life.set(self.life.get().withdraw_cancel());
     }
 
     #[inline]

@@ -8,8 +8,8 @@
 //! it.
 
 use crate::inbox::{Address, Errand};
-use crate::outcome::{Origin, Request};
-use crate::state::{Phase, State, request};
+use crate::request::{Origin, Request, Why};
+use crate::state::{Phase, State};
 use crate::stop;
 use std::fmt;
 
@@ -66,19 +66,20 @@ pub(crate) fn next_stage(state: &State) {
     if state.phase.get() == Phase::Open {
         stop::begin_grace(state);
     }
+    let first = || state.new_request(Why::of(Origin::Interrupt, "interrupted"));
     match (count, state.main.get()) {
         (1, Some(main)) => {
             // It may have ended in this very turn; the interrupt was for it.
             if let Some(main) = state.task(main) {
-                state.ask_to_cancel(main.header(), request("interrupted", Origin::Interrupt));
+                state.cancel(main.header(), first());
             }
         }
         // No main: the first is for everybody.
-        (1, None) => stop::cancel_all(state, &request("interrupted", Origin::Interrupt)),
+        (1, None) => stop::cancel_all(state, &first()),
         // The user insists.
         _ => {
-            let again = Request::new("interrupted again".into(), Origin::Interrupt);
-            stop::cancel_all(state, &again.through_shields());
+            let again = state.new_request(Why::of(Origin::Interrupt, "interrupted again"));
+            stop::cancel_all(state, &Request { through_shields: true, ..again });
         }
     }
 }

@@ -55,21 +55,27 @@ mod clock;
 mod order;
 mod wheel;
 // III. What became of it?
+mod request;
 mod outcome;
 mod report;
-mod scopes;
+mod rules;
+mod region;
 mod life;
 mod header;
 // IV. A task and its executor
 mod counted;
 mod table;
+mod descent;
 mod state;
 mod ending;
 mod current;
 mod waker;
+mod inside;
 mod cancelling;
+mod place;
 mod task;
 mod handle;
+mod awaiting;
 mod task_ref;
 mod spawn;
 mod dump;
@@ -96,11 +102,12 @@ pub use id::TaskId;
 pub use inbox::Closed;
 pub use interrupt::Interrupter;
 pub use outcome::{
-    AwaitedItself, Cancelled, Origin, OutcomeError, Panicked, TakeError, TaskCancelled, TaskError,
+    AwaitedItself, Cancelled, OutcomeError, Panicked, TakeError, TaskCancelled, TaskError,
 };
 pub use report::{
     DefaultHandler, Handler, Ledger, Report, ReportKind, TaskInfo, TaskState, Verdict,
 };
+pub use request::Origin;
 pub use run::run;
 pub use run_error::{Nested, RunError};
 pub use shutdown::Shutdown;

@@ -4,23 +4,30 @@
 //! the rules can be read in one place, and tried in every order.
 //!
 //! ```text
-//!            taken from the queue             cancel()
-//!          ┌──────── Waiting ─────────────────────────► Asked ◄───────────────┐
-//!    Poll  │            ▲                                 │ taken: Cancel      │
-//!          ▼    pending │            somebody to tell     │                    │
-//!       Polling ────────┘   PollingAsked ◄────────────────┤                    │
-//!          │  ╲ cancel() ──► │     │ pending, not heard ──┼────────────────────┘
-//!          │  ◄── heard ─────┘     │       nobody to tell ▼
-//!          │                       │                   Dropping
-//!          └── ready ──────────────┴──────────────────────┴──► Ended(how)
+//!                begin_poll                  request_cancel
+//!          ┌──────── Waiting ─────────────────────────► CancelRequested ◄─────┐
+//!    Poll  │            ▲  (Listening, Involved)           │ begin_poll       │
+//!          ▼   end_poll │         Deliver, if it listens   │                  │
+//!       Polling ────────┘   PollingCancelRequested ◄───────┤                  │
+//!          │  ╲ request_cancel ─► │     │ end_poll: once more at its next place┘
+//!          │  ◄── withdraw_cancel ┘     │    Drop, if not  ▼
+//!          │                            │              Dropping
+//!          └── finished ────────────────┴──────────────────┴──► Ended(how)
 //! ```
 //!
-//! | life | taken | cancel | uncancel, heard | pending | ready with a value | with an error | panicked | dropped |
+//! A task that is suspended is `Waiting`. It is `Listening` when the last poll
+//! met somebody in it who can be told of a request, and `Involved` when there is
+//! more to look at: a request that was delivered rests in it, or somebody in it
+//! is polled by a waker of his own.
+//!
+//! | life | begin_poll | request_cancel | withdraw_cancel | end_poll | finished with a value | with an error | panicked | dropped |
 //! | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-//! | `Waiting` | poll → `Polling` | → `Asked`, queue it | – | | | | | |
-//! | `Asked` | cancel: tell → `PollingAsked`; nobody → `Dropping`; shielded → `Polling` | – | → `Waiting` | | | | | |
-//! | `Polling` | – | → `PollingAsked` | – | → `Waiting` | succeeded | failed, or cancelled by its own token | panicked | |
-//! | `PollingAsked` | – | – | → `Polling` | → `Asked`, queue it | **cancelled** | failed, or cancelled | panicked | |
+//! | `Waiting`, `Listening` | `Poll` → `Polling` | → `CancelRequested`, queue it | – | | | | | |
+//! | `Involved` | `Attend` → `Polling` | → `CancelRequested`, queue it | – | | | | | |
+//! | `CancelRequested`, listens | `Deliver` → `PollingCancelRequested` | – | → `Involved` | | | | | |
+//! | `CancelRequested`, does not | `Drop` → `Dropping` | – | → `Waiting` | | | | | |
+//! | `Polling` | – | → `PollingCancelRequested` | – | → as it was met | succeeded | failed, or cancelled by its own token | panicked | |
+//! | `PollingCancelRequested` | – | – | → `Polling` | → `CancelRequested`, queue it | **cancelled** | failed, or cancelled | panicked | |
 //! | `Dropping` | – | – | – | | | | | cancelled, or panicked |
 //! | `Ended` | – | too late | – | | | | | |
 //!
@@ -46,16 +53,29 @@
 pub(crate) enum Life {
     /// Suspended, or not yet polled.
     Waiting,
-    /// Suspended, and asked to cancel: dropped when its turn comes.
-    Asked,
+    /// Suspended, and somebody in it can be told of a request.
+    Listening,
+    /// The same, and there is more to look at before and after its poll.
+    Involved,
+    /// Suspended, and asked to cancel: told or dropped when its turn comes.
+    CancelRequested { listens: bool },
     /// Its poll is on the stack.
     Polling,
-    /// Its poll is on the stack, and it was asked to cancel meanwhile.
-    PollingAsked,
+    /// Its poll is on the stack, and a request is not answered yet.
+    PollingCancelRequested,
     /// Its future is being dropped because of a cancellation.
     Dropping,
     /// It is over.
     Ended(Ending),
+}
+
+/// What a poll that was pending has met in the task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Met {
+    Nobody,
+    Listeners,
+    /// Listeners, and what is to be looked at with the next poll.
+    More,
 }
 
 /// How a task ended.
@@ -70,19 +90,23 @@ pub(crate) enum Ending {
 /// What to do with a task taken from the run queue.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
+pub(crate) enum PollAnswer {
     Poll,
-    /// Tell its scopes, and poll it; drop it, if there is nobody to tell.
-    Cancel,
+    /// Poll it, and look at what rests in it.
+    Attend,
+    /// Poll it, so that those in it hear of the request.
+    Deliver,
+    /// Nobody in it listens: drop it.
+    Drop,
     /// It is running already, further down the stack, or has ended.
     Nothing,
 }
 
-/// What to do about a wish to cancel.
+/// What to do about a request to cancel.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Wish {
-    /// Put the task into the queue, to be dropped there.
+pub(crate) enum CancelAnswer {
+    /// Put the task into the queue: told or dropped there.
     Queue,
     /// It will be seen to when the present poll is over, or was before.
     Noted,
@@ -92,37 +116,49 @@ pub(crate) enum Wish {
 
 impl Life {
     #[inline]
-    pub(crate) fn taken(self) -> (Life, Step) {
+    pub(crate) fn begin_poll(self) -> (Life, PollAnswer) {
         match self {
-            Life::Waiting => (Life::Polling, Step::Poll),
-            Life::Asked => (Life::Asked, Step::Cancel),
-            other => (other, Step::Nothing),
+            Life::Waiting | Life::Listening => (Life::Polling, PollAnswer::Poll),
+            Life::Involved => (Life::Polling, PollAnswer::Attend),
+            Life::CancelRequested { listens: true } => {
+                (Life::PollingCancelRequested, PollAnswer::Deliver)
+            }
+            Life::CancelRequested { listens: false } => (Life::Dropping, PollAnswer::Drop),
+            other => (other, PollAnswer::Nothing),
         }
     }
 
-    pub(crate) fn asked(self) -> (Life, Wish) {
+    pub(crate) fn request_cancel(self) -> (Life, CancelAnswer) {
         match self {
-            Life::Waiting => (Life::Asked, Wish::Queue),
-            Life::Polling => (Life::PollingAsked, Wish::Noted),
-            Life::Ended(_) => (self, Wish::TooLate),
-            other => (other, Wish::Noted),
+            Life::Waiting => (Life::CancelRequested { listens: false }, CancelAnswer::Queue),
+            Life::Listening | Life::Involved => {
+                (Life::CancelRequested { listens: true }, CancelAnswer::Queue)
+            }
+            Life::Polling => (Life::PollingCancelRequested, CancelAnswer::Noted),
+            Life::Ended(_) => (self, CancelAnswer::TooLate),
+            other => (other, CancelAnswer::Noted),
         }
     }
 
-    /// The wish was taken back before it had an effect.
-    pub(crate) fn unasked(self) -> Life {
+    /// The request was taken back or answered before it had an effect.
+    pub(crate) fn withdraw_cancel(self) -> Life {
         match self {
-            Life::Asked => Life::Waiting,
-            Life::PollingAsked => Life::Polling,
+            Life::CancelRequested { listens: false } => Life::Waiting,
+            Life::CancelRequested { listens: true } => Life::Involved,
+            Life::PollingCancelRequested => Life::Polling,
             other => other,
         }
     }
 
     /// The poll was pending. Answers whether to queue the task again.
-    pub(crate) fn suspended(self) -> (Life, bool) {
-        match self {
-            Life::PollingAsked => (Life::Asked, true),
-            _ => (Life::Waiting, false),
+    pub(crate) fn end_poll(self, met: Met) -> (Life, bool) {
+        match (self, met) {
+            (Life::PollingCancelRequested, met) => {
+                (Life::CancelRequested { listens: met != Met::Nobody }, true)
+            }
+            (_, Met::Nobody) => (Life::Waiting, false),
+            (_, Met::Listeners) => (Life::Listening, false),
+            (_, Met::More) => (Life::Involved, false),
         }
     }
 
@@ -130,7 +166,7 @@ impl Life {
     /// cancel is not kept; a failure is, since somebody has to hear of it.
     pub(crate) fn finished(self, ending: Ending) -> Ending {
         match (self, ending) {
-            (Life::PollingAsked, Ending::Succeeded) => Ending::Cancelled,
+            (Life::PollingCancelRequested, Ending::Succeeded) => Ending::Cancelled,
             _ => ending,
         }
     }
@@ -202,11 +238,14 @@ pub(crate) struct Held {
 mod tests {
     use super::*;
 
-    const ALL: [Life; 9] = [
+    const ALL: [Life; 12] = [
         Life::Waiting,
-        Life::Asked,
+        Life::Listening,
+        Life::Involved,
+        Life::CancelRequested { listens: false },
+        Life::CancelRequested { listens: true },
         Life::Polling,
-        Life::PollingAsked,
+        Life::PollingCancelRequested,
         Life::Dropping,
         Life::Ended(Ending::Succeeded),
         Life::Ended(Ending::Failed),
@@ -218,38 +257,43 @@ mod tests {
     #[test]
     fn nothing_leads_out_of_the_end() {
         for life in ALL.into_iter().filter(|life| life.ending().is_some()) {
-            assert_eq!(life.taken(), (life, Step::Nothing));
-            assert_eq!(life.asked(), (life, Wish::TooLate));
-            assert_eq!(life.unasked(), life);
+            assert_eq!(life.begin_poll(), (life, PollAnswer::Nothing));
+            assert_eq!(life.request_cancel(), (life, CancelAnswer::TooLate));
+            assert_eq!(life.withdraw_cancel(), life);
         }
     }
 
     // promise 4.6: what an undelivered request makes of a value and of an error.
     #[test]
-    fn a_value_after_a_wish_to_cancel_is_not_kept_and_an_error_is() {
-        assert_eq!(Life::PollingAsked.finished(Ending::Succeeded), Ending::Cancelled);
-        assert_eq!(Life::PollingAsked.finished(Ending::Failed), Ending::Failed);
-        assert_eq!(Life::PollingAsked.finished(Ending::Panicked), Ending::Panicked);
+    fn a_value_after_a_request_is_not_kept_and_an_error_is() {
+        let requested = Life::PollingCancelRequested;
+        assert_eq!(requested.finished(Ending::Succeeded), Ending::Cancelled);
+        assert_eq!(requested.finished(Ending::Failed), Ending::Failed);
+        assert_eq!(requested.finished(Ending::Panicked), Ending::Panicked);
         assert_eq!(Life::Polling.finished(Ending::Succeeded), Ending::Succeeded);
     }
 
-    /// Every sequence of events up to eight, against the same told once more in
-    /// a different way: three facts instead of five states.
+    /// Every sequence of events up to seven, against the same told once more in
+    /// a different way: four facts instead of eight states.
     #[test]
-    fn every_short_sequence_of_events_agrees_with_the_three_facts() {
+    fn every_short_sequence_of_events_agrees_with_the_four_facts() {
         #[derive(Clone, Copy)]
         struct Facts {
             on_the_stack: bool,
             dropping: bool,
-            wish: bool,
+            requested: bool,
+            met: Met,
         }
         fn agree(life: Life, facts: Facts) {
+            let listens = facts.met != Met::Nobody;
             let expected = match facts {
                 Facts { dropping: true, .. } => Life::Dropping,
-                Facts { on_the_stack: true, wish: true, .. } => Life::PollingAsked,
+                Facts { on_the_stack: true, requested: true, .. } => Life::PollingCancelRequested,
                 Facts { on_the_stack: true, .. } => Life::Polling,
-                Facts { wish: true, .. } => Life::Asked,
-                _ => Life::Waiting,
+                Facts { requested: true, .. } => Life::CancelRequested { listens },
+                Facts { met: Met::Nobody, .. } => Life::Waiting,
+                Facts { met: Met::Listeners, .. } => Life::Listening,
+                Facts { met: Met::More, .. } => Life::Involved,
             };
             assert_eq!(life, expected);
         }
@@ -258,42 +302,43 @@ mod tests {
             if left == 0 {
                 return;
             }
-            // Taken from the queue.
-            let (next, step) = life.taken();
-            let mut then = facts;
             let idle = !facts.on_the_stack && !facts.dropping;
-            assert_eq!(
-                step,
-                match (idle, facts.wish) {
-                    (true, false) => Step::Poll,
-                    (true, true) => Step::Cancel,
-                    (false, _) => Step::Nothing,
-                }
-            );
-            then.on_the_stack |= step == Step::Poll;
-            if step == Step::Cancel {
-                // The caller decides: nobody to tell, or somebody.
-                go(Life::Dropping, Facts { dropping: true, ..facts }, left - 1);
-                go(Life::PollingAsked, Facts { on_the_stack: true, ..facts }, left - 1);
-            } else {
-                go(next, then, left - 1);
-            }
+            let listens = facts.met != Met::Nobody;
+            // Taken from the queue.
+            let (next, answer) = life.begin_poll();
+            let expected = match (idle, facts.requested) {
+                (false, _) => PollAnswer::Nothing,
+                (true, true) if listens => PollAnswer::Deliver,
+                (true, true) => PollAnswer::Drop,
+                (true, false) if facts.met == Met::More => PollAnswer::Attend,
+                (true, false) => PollAnswer::Poll,
+            };
+            assert_eq!(answer, expected);
+            let on_the_stack =
+                facts.on_the_stack || !matches!(answer, PollAnswer::Drop | PollAnswer::Nothing);
+            let dropping = facts.dropping || answer == PollAnswer::Drop;
+            go(next, Facts { on_the_stack, dropping, ..facts }, left - 1);
             // Asked to cancel.
-            let (next, wish) = life.asked();
-            assert_eq!(wish == Wish::Queue, idle && !facts.wish);
-            go(next, Facts { wish: true, ..facts }, left - 1);
-            // Taken back.
-            if !facts.dropping {
-                go(life.unasked(), Facts { wish: false, ..facts }, left - 1);
+            let (next, answer) = life.request_cancel();
+            assert_eq!(answer == CancelAnswer::Queue, idle && !facts.requested);
+            go(next, Facts { requested: true, ..facts }, left - 1);
+            // Taken back: whoever listened is looked at once more.
+            if !facts.dropping && facts.requested {
+                let met = if idle && listens { Met::More } else { facts.met };
+                go(life.withdraw_cancel(), Facts { requested: false, met, ..facts }, left - 1);
             }
             // The poll was pending.
             if facts.on_the_stack {
-                let (next, again) = life.suspended();
-                assert_eq!(again, facts.wish);
-                go(next, Facts { on_the_stack: false, ..facts }, left - 1);
+                for met in [Met::Nobody, Met::Listeners, Met::More] {
+                    let (next, again) = life.end_poll(met);
+                    assert_eq!(again, facts.requested);
+                    go(next, Facts { on_the_stack: false, met, ..facts }, left - 1);
+                }
             }
         }
-        go(Life::Waiting, Facts { on_the_stack: false, dropping: false, wish: false }, 8);
+        let facts =
+            Facts { on_the_stack: false, dropping: false, requested: false, met: Met::Nobody };
+        go(Life::Waiting, facts, 7);
     }
 
     // promise 3.6: every order of {fails, asker gone, retrieved, ignored, end of

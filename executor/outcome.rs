@@ -13,12 +13,12 @@
 //!   not into a wrapper around it, so `downcast_ref` still finds it.
 
 use crate::id::TaskId;
+use crate::request::{Delivery, Origin, Said, Why};
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Why a task that was spawned fallibly gave no value.
@@ -128,146 +128,92 @@ impl From<TaskError> for Box<dyn Error> {
 /// cancellation was passed on, and not swallowed.
 #[must_use = "a cancellation is returned, rethrown or accepted"]
 pub struct Cancelled {
-    request: Arc<Request>,
     task: TaskId,
-    /// Whose task: ids are unique within their executor only.
-    executor: u64,
+    token: Token,
 }
 
-/// One wish to cancel; shared when many tasks are cancelled by the same.
-pub(crate) struct Request {
-    /// Tells this wish from all others; what is passed on stays the same wish.
-    pub(crate) wish: u64,
-    pub(crate) reason: Cow<'static, str>,
-    pub(crate) origin: Origin,
-    pub(crate) location: Option<&'static Location<'static>>,
-    /// The deadline or group whose request this is, by its place in the tree of
-    /// scopes. Nobody outside of that is told of it.
-    pub(crate) owner: Option<u32>,
-    /// Whether shields do not keep it off.
-    pub(crate) through_shields: bool,
-    /// How many tokens of it there are.
-    tokens: AtomicU32,
-    /// Whether anybody has been told of it.
-    heard: AtomicBool,
-    /// Whether it has been raised outward.
-    raised: AtomicBool,
-}
-
-static WISHES_EVER: AtomicU64 = AtomicU64::new(0);
-
-impl Request {
-    pub(crate) fn new(reason: Cow<'static, str>, origin: Origin) -> Request {
-        Request {
-            wish: WISHES_EVER.fetch_add(1, Ordering::Relaxed),
-            reason,
-            origin,
-            location: None,
-            owner: None,
-            through_shields: false,
-            tokens: AtomicU32::new(0),
-            heard: AtomicBool::new(false),
-            raised: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn at(self, location: Option<&'static Location<'static>>) -> Request {
-        Request { location, ..self }
-    }
-
-    pub(crate) fn of(self, owner: u32) -> Request {
-        Request { owner: Some(owner), ..self }
-    }
-
-    /// The same wish for another task, where it goes its own way.
-    pub(crate) fn passed_on(&self) -> Request {
-        let Request { wish, reason, origin, location, through_shields, .. } = self;
-        let request = Request::new(reason.clone(), *origin).at(*location);
-        Request { wish: *wish, through_shields: *through_shields, ..request }
-    }
-
-    pub(crate) fn through_shields(self) -> Request {
-        Request { through_shields: true, ..self }
-    }
-
-    /// Whether somebody holds a token of this request.
-    pub(crate) fn is_in_hand(&self) -> bool {
-        self.tokens.load(Ordering::Relaxed) > 0
-    }
-
-    pub(crate) fn set_heard(&self) {
-        self.heard.store(true, Ordering::Relaxed);
-    }
-
-    /// Whoever heard it had no use for it.
-    pub(crate) fn set_unheard(&self) {
-        self.heard.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_raised(&self) {
-        self.raised.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
-    }
-}
-
-/// Whose wish a cancellation was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Origin {
-    /// Somebody called `cancel`.
-    Requested,
-    /// A deadline passed.
-    TimedOut,
-    /// Another task of the same group, or the group itself, came to an end.
-    Group,
-    /// The executor is shut down, or was dropped.
-    ShutDown,
-    /// The program was interrupted.
-    Interrupt,
+/// What a `Cancelled` was made of. Each has the executor whose task it is, since
+/// ids are unique within their executor only; so it takes three words in all.
+enum Token {
+    /// A plain `cancel` that was delivered to nobody.
+    Plain(u32, &'static Location<'static>),
+    /// Another request that was delivered to nobody.
+    Said(u32, Arc<Said>),
+    /// Somebody in the task has heard of it.
+    Delivered(u32, Arc<Delivery>),
 }
 
 impl Cancelled {
-    pub(crate) fn new(request: Arc<Request>, task: TaskId, executor: u64) -> Cancelled {
-        request.tokens.fetch_add(1, Ordering::Relaxed);
-        Cancelled { request, task, executor }
+    /// Of a request of which nobody in the task was told.
+    pub(crate) fn new(why: Why, task: TaskId, executor: u64) -> Cancelled {
+        let executor = executor as u32;
+        let token = match why {
+            Why::Plain(location) => Token::Plain(executor, location),
+            Why::Said(said) => Token::Said(executor, said),
+        };
+        Cancelled { task, token }
+    }
+
+    /// For somebody who hears of it.
+    pub(crate) fn of(delivery: Arc<Delivery>, task: TaskId, executor: u64) -> Cancelled {
+        delivery.count_token();
+        Cancelled { task, token: Token::Delivered(executor as u32, delivery) }
     }
 
     /// Whether it was made for this task.
     pub(crate) fn is_for(&self, task: TaskId, executor: u64) -> bool {
-        self.task == task && self.executor == executor
+        let (Token::Plain(own, _) | Token::Said(own, _) | Token::Delivered(own, _)) = &self.token;
+        self.task == task && *own == executor as u32
     }
 
     /// The same once more, for the library's own use.
     pub(crate) fn copy(&self) -> Cancelled {
-        Cancelled::new(self.request.clone(), self.task, self.executor)
+        let token = match &self.token {
+            Token::Plain(executor, location) => Token::Plain(*executor, location),
+            Token::Said(executor, said) => Token::Said(*executor, said.clone()),
+            Token::Delivered(executor, delivery) => {
+                delivery.count_token();
+                Token::Delivered(*executor, delivery.clone())
+            }
+        };
+        Cancelled { task: self.task, token }
     }
 
-    pub(crate) fn request(&self) -> &Arc<Request> {
-        &self.request
+    pub(crate) fn why(&self) -> Why {
+        match &self.token {
+            Token::Plain(_, location) => Why::Plain(location),
+            Token::Said(_, said) => Why::Said(said.clone()),
+            Token::Delivered(_, delivery) => delivery.request.why.clone(),
+        }
+    }
+
+    /// The delivery of which it is a token, if it was delivered.
+    pub(crate) fn delivery(&self) -> Option<&Arc<Delivery>> {
+        match &self.token {
+            Token::Delivered(_, delivery) => Some(delivery),
+            Token::Plain(..) | Token::Said(..) => None,
+        }
     }
 
     /// Why, in words: what [`cancel_with`](crate::Task::cancel_with) was given,
     /// or `requested`.
     pub fn reason(&self) -> &str {
-        &self.request.reason
+        match &self.token {
+            Token::Plain(..) => "requested",
+            Token::Said(_, said) => said.reason(),
+            Token::Delivered(_, delivery) => delivery.request.why.reason(),
+        }
     }
 
     /// Whose wish it was.
     pub fn origin(&self) -> Origin {
-        self.request.origin
+        self.why().origin()
     }
 
     /// Where in the program `cancel` was called. None if the executor itself
     /// asked.
     pub fn location(&self) -> Option<&'static Location<'static>> {
-        self.request.location
+        self.why().location()
     }
 
     /// Which task was cancelled.
@@ -295,12 +241,6 @@ impl fmt::Debug for Cancelled {
 
 impl Error for Cancelled {}
 
-impl Drop for Cancelled {
-    fn drop(&mut self) {
-        self.request.tokens.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A task that we waited for was cancelled, and it was not we who were.
 ///
 /// This is what `task.await?` gives for a cancelled task. A task that passes it
@@ -324,13 +264,13 @@ impl Drop for Cancelled {
 /// ```
 #[derive(Clone)]
 pub struct TaskCancelled {
-    request: Arc<Request>,
+    why: Why,
     task: TaskId,
 }
 
 impl From<&Cancelled> for TaskCancelled {
     fn from(cancelled: &Cancelled) -> TaskCancelled {
-        TaskCancelled { request: cancelled.request.clone(), task: cancelled.task }
+        TaskCancelled { why: cancelled.why(), task: cancelled.task }
     }
 }
 
@@ -342,17 +282,17 @@ impl TaskCancelled {
 
     /// Why, in words.
     pub fn reason(&self) -> &str {
-        &self.request.reason
+        self.why.reason()
     }
 
     /// Whose wish it was.
     pub fn origin(&self) -> Origin {
-        self.request.origin
+        self.why.origin()
     }
 
     /// Where in the program `cancel` was called.
     pub fn location(&self) -> Option<&'static Location<'static>> {
-        self.request.location
+        self.why.location()
     }
 }
 
@@ -413,9 +353,9 @@ impl Panicked {
         Panicked(Box::new(Panic { caught, cancelled: None, as_error: OnceLock::new() }))
     }
 
-    pub(crate) fn while_dropped(self, request: Arc<Request>, task: TaskId) -> Panicked {
+    pub(crate) fn while_dropped(self, why: Why, task: TaskId) -> Panicked {
         let mut panic = self.0;
-        panic.cancelled = Some(TaskCancelled { request, task });
+        panic.cancelled = Some(TaskCancelled { why, task });
         Panicked(panic)
     }
 

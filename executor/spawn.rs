@@ -10,9 +10,10 @@ use crate::handle::Task;
 use crate::header::Header;
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
-use crate::outcome::{Cancelled, Origin, Panicked, catch};
+use crate::outcome::{Cancelled, Panicked, catch};
 use crate::report::{Report, ReportKind};
-use crate::state::{Phase, State, request};
+use crate::request::{Origin, Why};
+use crate::state::{Phase, State};
 use crate::task::{Body, Fallible, Infallible, TaskCell};
 use crate::task_ref::TaskRef;
 use std::fmt;
@@ -163,19 +164,19 @@ fn report_refused(
         let message = "a refused future panicked while it was dropped";
         home.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
     }
-    let request = match kind {
-        SpawnErrorKind::Closed => request("the executor is shut down", Origin::ShutDown),
+    let why = match kind {
+        SpawnErrorKind::Closed => Why::of(Origin::ShutDown, "the executor is shut down"),
         SpawnErrorKind::Full => {
             let report =
                 Report::make(ReportKind::Refused, "a task was refused: too many are alive");
             home.report(report.about(home.info(header)));
-            request("too many tasks are alive", Origin::Requested)
+            Why::of(Origin::Requested, "too many tasks are alive")
         }
         SpawnErrorKind::GroupEnded => {
-            request("the group is being aborted or has ended", Origin::Group)
+            Why::of(Origin::Group, "the group is being aborted or has ended")
         }
     };
-    Cancelled::new(request, header.id, home.identity)
+    Cancelled::new(why, header.id, home.identity)
 }
 
 /// The executor did not take the future: here it is again.

@@ -15,21 +15,22 @@
 
 use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
+use crate::descent::Descent;
 use crate::header::{Callback, Header, Rare};
 use crate::id::{MOST_SLOTS, Name, TaskId, Ticket};
 use crate::inbox::Lodging;
 use crate::life::{Ending, Life};
-use crate::outcome::{Request, catch};
+use crate::outcome::catch;
+use crate::region::Members;
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
+use crate::request::Request;
 use crate::run_queue::RunQueue;
-use crate::scopes::{NodeKey, Scopes};
 use crate::table::Table;
 use crate::wheel::{TimerKey, Wheel, Whom};
 use slab::Slab;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::mem::replace;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -82,12 +83,11 @@ pub(crate) struct State {
     pub(crate) clock: Timepiece,
     latest: Cell<Instant>,
     // Who is told of a cancellation?
-    pub(crate) scopes: RefCell<Scopes>,
-    /// The scope that is being polled, innermost.
-    pub(crate) scope: Cell<Option<NodeKey>>,
-    /// The earliest of the deadlines around what is being polled; those beyond
-    /// a shield do not count.
-    pub(crate) deadline: Cell<Option<Instant>>,
+    /// What surrounds the future that is being polled, and was met inside of it.
+    pub(crate) descent: Descent,
+    /// Those who are polled by wakers of their own.
+    pub(crate) members: RefCell<Members>,
+    pub(crate) requests_ever: Cell<u64>,
     // What became of it?
     reports: RefCell<VecDeque<Report>>,
     pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
@@ -110,7 +110,7 @@ pub(crate) struct State {
     /// When the grace of the shutdown is over.
     pub(crate) grace_ends: Cell<Option<Instant>>,
     /// What the shutdown asks.
-    pub(crate) wish_to_close: OnceCell<Arc<Request>>,
+    pub(crate) request_to_close: OnceCell<Request>,
     /// Tasks up to this serial have been asked by the shutdown.
     pub(crate) cancelled_up_to: Cell<u64>,
     /// Room for those whose timers are due, kept from turn to turn.
@@ -162,9 +162,9 @@ impl State {
             wheel: RefCell::default(),
             clock,
             latest: Cell::new(Instant::ZERO),
-            scopes: RefCell::default(),
-            scope: Cell::new(None),
-            deadline: Cell::new(None),
+            descent: Descent::default(),
+            members: RefCell::default(),
+            requests_ever: Cell::new(0),
             reports: RefCell::default(),
             handler: Cell::new(None),
             hears_cancellations: Cell::new(false),
@@ -178,7 +178,7 @@ impl State {
             interrupts: Cell::new(0),
             stop: Cell::new(None),
             grace_ends: Cell::new(None),
-            wish_to_close: OnceCell::new(),
+            request_to_close: OnceCell::new(),
             cancelled_up_to: Cell::new(0),
             due: Cell::default(),
             settings,
@@ -202,14 +202,6 @@ impl State {
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket) {
         self.table.borrow_mut().wake(ticket);
-    }
-
-    /// Does `work` as if the task stood in the queue, so that what wakes it does
-    /// not put it there: it is about to be polled.
-    pub(crate) fn as_if_queued(&self, header: &Header, work: impl FnOnce()) {
-        header.queued.set(true);
-        work();
-        header.queued.set(false);
     }
 
     pub(crate) fn task(&self, id: TaskId) -> Option<TaskRc> {
@@ -418,13 +410,13 @@ impl State {
     /// What is known of a task now.
     pub(crate) fn info(&self, header: &Header) -> TaskInfo {
         let state = match header.life.get() {
-            Life::Polling | Life::PollingAsked | Life::Dropping => TaskState::Running,
-            Life::Waiting | Life::Asked if header.queued.get() => TaskState::Ready,
-            Life::Waiting | Life::Asked => TaskState::Waiting,
+            Life::Polling | Life::PollingCancelRequested | Life::Dropping => TaskState::Running,
             Life::Ended(Ending::Succeeded) => TaskState::Succeeded,
             Life::Ended(Ending::Failed) => TaskState::Failed,
             Life::Ended(Ending::Panicked) => TaskState::Panicked,
             Life::Ended(Ending::Cancelled) => TaskState::Cancelled,
+            _ if header.queued.get() => TaskState::Ready,
+            _ => TaskState::Waiting,
         };
         TaskInfo {
             id: header.id,
@@ -449,11 +441,4 @@ impl Drop for State {
             DefaultHandler.handle(&report.with_panic(panicked));
         }
     }
-}
-
-// ---- Requests ----------------------------------------------------------------
-
-/// The request with which the executor itself cancels.
-pub(crate) fn request(reason: &'static str, origin: crate::outcome::Origin) -> Arc<Request> {
-    Arc::new(Request::new(reason.into(), origin))
 }

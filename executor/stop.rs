@@ -7,10 +7,9 @@
 //! executor is `shutdown.rs`.
 
 use crate::clock::Instant;
-use crate::outcome::{Origin, Request};
 use crate::report::Report;
-use crate::state::{Phase, State, request};
-use std::sync::Arc;
+use crate::request::{Origin, Request, Why};
+use crate::state::{Phase, State};
 
 /// Begins an orderly shutdown. The first report that asks for one is kept; a
 /// later one is given back.
@@ -26,16 +25,15 @@ pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
     state.phase.set(Phase::Closing);
     begin_grace(state);
     state.cancelled_up_to.set(state.table.borrow().latest_serial());
-    let wish = || request("the executor is shut down", Origin::ShutDown);
-    cancel_all(state, state.wish_to_close.get_or_init(wish));
+    let request = || state.new_request(Why::of(Origin::ShutDown, "the executor is shut down"));
+    cancel_all(state, state.request_to_close.get_or_init(request));
     unneeded
 }
 
-/// Asks every live task to cancel, the youngest first: each with a request of
-/// its own, which is the same wish.
-pub(crate) fn cancel_all(state: &State, wish: &Request) {
+/// Asks every live task to cancel, the youngest first.
+pub(crate) fn cancel_all(state: &State, request: &Request) {
     for task in state.youngest_first() {
-        state.ask_to_cancel(task.header(), Arc::new(wish.passed_on()));
+        state.cancel(task.header(), request.clone());
     }
 }
 
@@ -43,8 +41,8 @@ pub(crate) fn cancel_all(state: &State, wish: &Request) {
 /// have had their poll.
 pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
     let since = state.cancelled_up_to.get();
-    let wish = state.wish_to_close.get();
-    let Some(wish) = wish.filter(|_| up_to > since) else { return };
+    let request = state.request_to_close.get();
+    let Some(request) = request.filter(|_| up_to > since) else { return };
     let mut asked_up_to = up_to;
     for task in state.youngest_first() {
         let header = task.header();
@@ -55,7 +53,7 @@ pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
         if header.polls.get() == 0 {
             asked_up_to = number - 1; // a small budget has not come to it
         } else {
-            state.ask_to_cancel(header, Arc::new(wish.passed_on()));
+            state.cancel(header, request.clone());
         }
     }
     state.cancelled_up_to.set(asked_up_to);

@@ -13,7 +13,6 @@
 //!   somebody who has gone, and wakes nobody.
 
 use crate::counted::TaskRc;
-use crate::header::Header;
 use crate::id::{TaskId, Ticket};
 use crate::order::{Ranked, sort};
 use crate::run_queue::{Entry, RunQueue};
@@ -45,18 +44,10 @@ impl Table {
     /// Wakes a task.
     #[inline]
     pub(crate) fn wake(&mut self, ticket: Ticket) {
-        self.wake_after(ticket, |_| ());
-    }
-
-    /// Wakes a task, and lets `look` see its header before.
-    #[inline]
-    pub(crate) fn wake_after(&mut self, ticket: Ticket, look: impl FnOnce(&Header)) {
-        if let Some(task) = self.find(ticket) {
-            let header = task.header();
-            look(header);
-            if !header.queued.replace(true) {
-                self.queue.push_task(ticket);
-            }
+        if let Some(task) = self.find(ticket)
+            && !task.header().queued.replace(true)
+        {
+            self.queue.push_task(ticket);
         }
     }
 

@@ -246,9 +246,9 @@ trait Staged<F: Future, T>: AnyTask {
     #[cold]
     fn panicked(&self, panicked: Panicked) {
         self.place().poll_panicked();
-        let dropping = self.header().if_rare(|rare| rare.dropping.take()).flatten();
+        let dropping = self.header().if_rare(|rare| rare.cancel.dropping.take()).flatten();
         self.through(Err(TaskError::Panicked(match dropping {
-            Some(request) => panicked.while_dropped(request, self.header().id),
+            Some(why) => panicked.while_dropped(why, self.header().id),
             None => panicked,
         })));
     }

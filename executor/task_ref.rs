@@ -4,7 +4,7 @@
 //! there are, does not keep a failure from being reported.
 
 use crate::counted::TaskRc;
-use crate::handle::{Task, cancel, cancelling};
+use crate::handle::{Task, cancel};
 use crate::id::TaskId;
 use crate::outcome::TaskError;
 use crate::report::{TaskInfo, TaskState};
@@ -12,6 +12,7 @@ use crate::state::State;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -113,7 +114,7 @@ impl TaskRef {
     /// As [`Task::cancel`].
     #[track_caller]
     pub fn cancel(&self) -> bool {
-        cancel(&self.home, self.cell.header(), "requested".into())
+        self.home.cancel_plainly(self.cell.header(), Location::caller())
     }
 
     /// As [`Task::cancel_with`].
@@ -124,7 +125,7 @@ impl TaskRef {
 
     /// As [`Task::cancelling`].
     pub fn cancelling(&self) -> u32 {
-        cancelling(self.cell.header())
+        self.cell.header().cancelling_count()
     }
 
     /// As [`Task::uncancel`].

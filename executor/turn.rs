@@ -16,6 +16,7 @@
 //! - **To the poll.** Everything from the queue that runs user code counts one:
 //!   a poll, the drop of a cancelled task, a callback. Reports do not.
 
+use crate::cancelling::{self, Ran};
 use crate::clock::Instant;
 use crate::counted::TaskRc;
 use crate::current;
@@ -23,10 +24,9 @@ use crate::header::Header;
 use crate::id::Name;
 use crate::inbox::Errand;
 use crate::interrupt;
-use crate::life::{Life, Step};
+use crate::life::{Life, PollAnswer};
 use crate::outcome::catch;
 use crate::report::{DefaultHandler, Effect, Handler, Report, ReportKind, Verdict};
-use crate::scopes::Delivery;
 use crate::state::{Phase, State};
 use crate::stop;
 use crate::table;
@@ -207,57 +207,36 @@ fn poll_batch(state: &State, budget: Budget) -> usize {
 fn run_task(state: &State, task: &TaskRc) -> bool {
     let header = task.header();
     state.running.set(Some(header.id));
-    let step = match header.taken() {
-        Step::Cancel => told_to_cancel(state, header),
-        step => step,
-    };
-    let polled = match step {
-        Step::Poll => poll_task(state, task),
-        Step::Cancel => {
-            header.life.set(Life::Dropping);
-            task.as_ref().cancel();
-            Poll::Ready(())
+    let answer = header.begin_poll();
+    let ran = match answer {
+        PollAnswer::Poll => match poll_task(state, task) {
+            Poll::Pending => cancelling::after_poll(state, header, || poll_task(state, task)),
+            Poll::Ready(()) => cancelling::after_end(state, header),
+        },
+        PollAnswer::Attend | PollAnswer::Deliver => {
+            cancelling::run(state, header, answer, || poll_task(state, task))
         }
-        Step::Nothing => {
+        PollAnswer::Drop => Ran::Drop,
+        PollAnswer::Nothing => {
             state.running.set(None);
             return false;
         }
     };
+    if ran == Ran::Drop {
+        header.life.set(Life::Dropping);
+        task.as_ref().cancel();
+    }
     state.running.set(None);
-    if polled.is_ready() {
+    if ran != Ran::Pending {
         state.ended(task);
-    } else if header.suspended() {
-        state.wake(header.id.ticket());
     }
     true
-}
-
-/// A task was asked to cancel: tells those in it who are to be told. Answers
-/// whether it is to be polled, so that they hear, or dropped.
-#[cold]
-fn told_to_cancel(state: &State, header: &Header) -> Step {
-    match state.deliver(header) {
-        Delivery::Marked => {
-            // Unless somebody's waker has taken the request back.
-            let asked = header.if_rare(|rare| rare.request.is_some()) == Some(true);
-            header.life.set(if asked { Life::PollingAsked } else { Life::Polling });
-            Step::Poll
-        }
-        Delivery::Shielded => {
-            // The request stays in the header. The task is polled all the
-            // same: its place in the queue may have been a wake too.
-            header.life.set(Life::Polling);
-            Step::Poll
-        }
-        Delivery::Nobody => Step::Cancel,
-    }
 }
 
 #[inline]
 fn poll_task(state: &State, task: &TaskRc) -> Poll<()> {
     let header = task.header();
     header.polls.set(header.polls.get().saturating_add(1));
-    debug_assert!(state.scope.get().is_none() && state.deadline.get().is_none());
     let waker = waker(Name::new(state.number, header.id.ticket()));
     let cx = &mut Context::from_waker(&waker);
     match state.settings.slow_poll {

@@ -19,6 +19,12 @@ use crate::inbox;
 
 pub(crate) use carrier::{name_of, waker};
 
+/// Whether a waker wakes the task of this name.
+#[inline]
+pub(crate) fn is_waker_of(waker: &std::task::Waker, name: Name) -> bool {
+    name_of(waker) == Some(name)
+}
+
 fn wake(name: Name) {
     current::with(|state| match state {
         Some(state) if state.number == name.executor() => state.wake(name.ticket()),
@@ -62,28 +68,43 @@ mod carrier {
 }
 
 #[cfg(not(all(target_pointer_width = "64", not(hearken_arc_waker))))]
+#[allow(unsafe_code)]
 mod carrier {
     use super::{Name, wake};
-    use futures_task::ArcWake;
     use std::ops::Deref;
+    use std::ptr;
     use std::sync::Arc;
-    use std::task::Waker;
+    use std::task::{RawWaker, RawWakerVTable, Waker};
 
-    struct Letter(Name);
+    static VTABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            // SAFETY: `data` came from `Arc::into_raw`, and the waker that is
+            // cloned keeps it alive.
+            unsafe { Arc::increment_strong_count(data.cast::<Name>()) };
+            RawWaker::new(data, &VTABLE)
+        },
+        // SAFETY: this takes over the waker's share of the `Arc`.
+        |data| wake(*unsafe { Arc::from_raw(data.cast::<Name>()) }),
+        |data| wake(to_name(data)),
+        // SAFETY: as above.
+        |data| drop(unsafe { Arc::from_raw(data.cast::<Name>()) }),
+    );
 
-    impl ArcWake for Letter {
-        fn wake_by_ref(letter: &Arc<Letter>) {
-            wake(letter.0);
-        }
+    fn to_name(data: *const ()) -> Name {
+        // SAFETY: a waker with this table points to the name that it keeps.
+        unsafe { *data.cast::<Name>() }
     }
 
     pub(crate) fn waker(name: Name) -> impl Deref<Target = Waker> {
-        Box::new(futures_task::waker(Arc::new(Letter(name))))
+        let data = Arc::into_raw(Arc::new(name)).cast();
+        // SAFETY: the functions of the table keep the rules of `RawWakerVTable`:
+        // they count the `Arc`, which may be dropped on any thread.
+        Box::new(unsafe { Waker::new(data, &VTABLE) })
     }
 
-    /// Wakers of this kind cannot be asked: the dump says "unknown".
-    pub(crate) fn name_of(_: &Waker) -> Option<Name> {
-        None
+    /// Whom a waker wakes, if it is one of ours.
+    pub(crate) fn name_of(waker: &Waker) -> Option<Name> {
+        ptr::eq(waker.vtable(), &VTABLE).then(|| to_name(waker.data()))
     }
 }
 

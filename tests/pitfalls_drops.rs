@@ -218,7 +218,7 @@ fn a_request_made_while_what_is_inside_is_dropped_is_the_next_request() {
     task.cancel_with("from outside");
     assert_eq!(
         play.run(),
-        ["first: from outside", "the other is dropped", "second: from the drop"]
+        ["first: from outside", "second: from the drop", "the other is dropped"]
     );
     assert!(task.is_cancelled());
     drop((task, other));

@@ -53,3 +53,45 @@ impl<F: Future, A: Around<F>> Future for Wrapped<F, A> {
         this.around.poll(future, cx)
     }
 }
+
+/// What is around two futures, of which the second is polled after the first.
+pub(crate) trait Sequence<F: Future, G: Future> {
+    type Output;
+
+    /// Polls the whole.
+    fn poll(
+        &mut self,
+        first: Pin<&mut Option<F>>,
+        second: Pin<&mut Option<G>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output>;
+}
+
+/// Two futures with something around them. Its size is the sum of theirs; in an
+/// `async` block that awaits both each would stand twice.
+pub(crate) struct Sequenced<F, G, A> {
+    first: Option<F>,
+    second: Option<G>,
+    around: A,
+}
+
+impl<F, G, A> Sequenced<F, G, A> {
+    pub(crate) fn new(first: F, second: G, around: A) -> Sequenced<F, G, A> {
+        Sequenced { first: Some(first), second: Some(second), around }
+    }
+}
+
+impl<F: Future, G: Future, A: Sequence<F, G>> Future for Sequenced<F, G, A> {
+    type Output = A::Output;
+
+    #[allow(unsafe_code)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
+        // SAFETY: nothing is moved out of `this`.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as for `Wrapped`, for either of the two.
+        let first = unsafe { Pin::new_unchecked(&mut this.first) };
+        // SAFETY: the same.
+        let second = unsafe { Pin::new_unchecked(&mut this.second) };
+        this.around.poll(first, second, cx)
+    }
+}

@@ -1,25 +1,36 @@
 //! What must be done however it ends.
 
-use super::scope::scope;
-use crate::outcome::{TaskCancelled, catch};
+use super::around::{Sequence, Sequenced};
+use super::scope::Outward;
+use crate::cancelling::with_running_task;
+use crate::outcome::{Cancelled, Panicked, TaskCancelled, catch};
+use crate::place::{Heard, Place};
+use crate::request::Delivery;
 use std::error::Error;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// Runs `f`, and then `cleanup`, whatever way `f` ends: with a value, an error,
-/// a panic, or because the task was asked to cancel. `cleanup` may await.
+/// a panic, also in its drop, or because the task was asked to cancel. `cleanup`
+/// may await.
 ///
-/// Then `f`'s own ending goes on: the value, the error, the panic, or the
-/// [`Cancelled`](crate::Cancelled) as an error.
+/// Then `f`'s own ending goes on: the value, the error, or the panic. A
+/// cancellation goes on outward, as by [`rethrow`](crate::Cancelled::rethrow): to
+/// the next scope around, or to the end of the task. It is not handed to the code
+/// behind `finally`.
 ///
 /// `cleanup` is not shielded: a further request cuts it short. What must finish
 /// goes under a [`shield`](crate::shield()).
 ///
 /// # Errors
 ///
-/// The error of `f`; its [`Cancelled`](crate::Cancelled); or [`CleanupFailed`], if `cleanup`
-/// failed, which holds both errors when there are two.
+/// The error of `f`; or [`CleanupFailed`], if `cleanup` failed, which holds both
+/// errors when there are two. Outside of a task also a [`Cancelled`] that `f`
+/// returned.
 ///
 /// # Cancellation
 ///
@@ -43,32 +54,155 @@ use std::pin::pin;
 /// executor.run_until_idle();
 /// assert!(task.is_cancelled());
 /// ```
-pub async fn finally<T>(
+pub fn finally<T>(
     f: impl Future<Output = anyhow::Result<T>>,
     cleanup: impl AsyncFnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<T> {
-    let ended = scope(async move {
-        let mut f = pin!(f);
-        poll_fn(|cx| match catch(|| f.as_mut().poll(cx)) {
-            Ok(poll) => poll.map(Ok),
-            Err(panicked) => std::task::Poll::Ready(Err(panicked)),
-        })
-        .await
+) -> impl Future<Output = anyhow::Result<T>> {
+    Sequenced::new(f, async move { cleanup().await }, Finally::Body(Place::default()))
+}
+
+/// What is being done.
+enum Finally<T> {
+    Body(Place),
+    Cleanup(Ended<T>),
+    /// The clean-up is done, and the cancellation goes on outward.
+    Leaving(Outward),
+    Done,
+}
+
+/// How the body ended.
+enum Ended<T> {
+    Returned(anyhow::Result<T>),
+    Panicked(Panicked),
+    Cancelled(Cancelled),
+}
+
+impl<T, F, G> Sequence<F, G> for Finally<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+    G: Future<Output = anyhow::Result<()>>,
+{
+    type Output = anyhow::Result<T>;
+
+    fn poll(
+        &mut self,
+        mut body: Pin<&mut Option<F>>,
+        mut cleanup: Pin<&mut Option<G>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
+        loop {
+            match self {
+                Finally::Body(place) => {
+                    let Some(mut ended) = poll_body(place, body.as_mut(), cx) else {
+                        return Poll::Pending;
+                    };
+                    // It is foreign, and its drop may panic in its turn.
+                    if let Err(panicked) = catch(|| body.set(None)) {
+                        ended = Ended::Panicked(match &ended {
+                            Ended::Cancelled(cancelled) => panicked.while_cancelled(cancelled),
+                            _ => panicked,
+                        });
+                    }
+                    *self = Finally::Cleanup(ended);
+                }
+                Finally::Cleanup(_) => {
+                    let cleaning = cleanup.as_mut().as_pin_mut().expect("it is polled to its end");
+                    let Poll::Ready(cleaned) = cleaning.poll(cx) else { return Poll::Pending };
+                    cleanup.set(None);
+                    let Finally::Cleanup(ended) = mem::replace(self, Finally::Done) else {
+                        unreachable!("it was a line ago")
+                    };
+                    match ended.leaves().filter(|_| cleaned.is_ok()) {
+                        Some(delivery) => *self = Finally::Leaving(Outward { delivery }),
+                        None => return Poll::Ready(ended.after(cleaned)),
+                    }
+                }
+                Finally::Leaving(outward) => return outward.poll(),
+                Finally::Done => panic!("finally polled after it was ready"),
+            }
+        }
+    }
+}
+
+/// Polls the body, which is the inside of a scope.
+fn poll_body<T, F: Future<Output = anyhow::Result<T>>>(
+    place: &mut Place,
+    mut body: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Option<Ended<T>> {
+    with_running_task(|state| {
+        let mut poll = |cx: &mut Context<'_>| {
+            let body = body.as_mut().as_pin_mut().expect("it is polled until it has ended");
+            match catch(|| body.poll(cx)) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(returned)) => Poll::Ready(Ended::Returned(returned)),
+                Err(panicked) => Poll::Ready(Ended::Panicked(panicked)),
+            }
+        };
+        let Some(state) = state else {
+            return match poll(cx) {
+                Poll::Ready(ended) => Some(ended),
+                Poll::Pending => None,
+            };
+        };
+        place.arrive(state, cx);
+        let ended = match place.poll_hearing(state, cx, false, poll) {
+            Heard::Pending { found, .. } => {
+                place.suspend(state, Default::default(), found.tally);
+                return None;
+            }
+            Heard::Ready(ended) => ended,
+            Heard::Heard(delivery) => {
+                // The token first: one that is dropped inside is not the last.
+                let cancelled = state.hear(&delivery).expect("it is polled in a task");
+                let mut panicked = None;
+                state.drop_inside(&delivery, || panicked = catch(|| body.set(None)).err());
+                match panicked {
+                    Some(panicked) => Ended::Panicked(panicked.while_cancelled(&cancelled)),
+                    None => Ended::Cancelled(cancelled),
+                }
+            }
+        };
+        place.leave();
+        Some(ended)
     })
-    .await;
-    let cleaned = cleanup().await;
-    match (ended, cleaned) {
-        (Ok(Ok(ended)), Ok(())) => ended,
-        (Err(cancelled), Ok(())) => Err(cancelled.into()),
-        (Ok(Err(panicked)), Ok(())) => std::panic::resume_unwind(panicked.into_payload()),
-        (Ok(Ok(Ok(_))), Err(error)) => Err(CleanupFailed { error, before: None }.into()),
-        (Ok(Ok(Err(before))), Err(error)) => Err(CleanupFailed::after(before, error)),
-        (Ok(Err(panicked)), Err(error)) => Err(CleanupFailed::after(panicked.into(), error)),
-        (Err(cancelled), Err(error)) => {
-            // A failure in the clean-up after a cancellation is a failure; the
-            // cancellation is part of the story, and not the ending.
-            let before = TaskCancelled::from(&cancelled);
-            Err(CleanupFailed::after(before.into(), error))
+}
+
+impl<T> Ended<T> {
+    /// What goes on outward, if it ended by a cancellation of its own task.
+    fn leaves(&self) -> Option<Arc<Delivery>> {
+        let token = match self {
+            Ended::Cancelled(cancelled) => Some(cancelled),
+            Ended::Returned(Err(error)) => error.downcast_ref::<Cancelled>(),
+            _ => None,
+        };
+        let is_mine = |token: &&Cancelled| {
+            with_running_task(|state| state.is_some_and(|state| state.is_mine(token)))
+        };
+        token.filter(is_mine).and_then(Cancelled::delivery).cloned()
+    }
+
+    /// Goes on when the clean-up has ended.
+    fn after(self, cleaned: anyhow::Result<()>) -> anyhow::Result<T> {
+        match (self, cleaned) {
+            (Ended::Returned(returned), Ok(())) => returned,
+            (Ended::Cancelled(cancelled), Ok(())) => Err(cancelled.into()),
+            (Ended::Panicked(panicked), Ok(())) => {
+                std::panic::resume_unwind(panicked.into_payload())
+            }
+            (Ended::Returned(Ok(_)), Err(error)) => {
+                Err(CleanupFailed { error, before: None }.into())
+            }
+            (Ended::Returned(Err(before)), Err(error)) => Err(CleanupFailed::after(before, error)),
+            (Ended::Panicked(panicked), Err(error)) => {
+                Err(CleanupFailed::after(panicked.into(), error))
+            }
+            (Ended::Cancelled(cancelled), Err(error)) => {
+                // A failure in the clean-up after a cancellation is a failure;
+                // the cancellation is part of the story, and not the ending.
+                let before = TaskCancelled::from(&cancelled);
+                Err(CleanupFailed::after(before.into(), error))
+            }
         }
     }
 }

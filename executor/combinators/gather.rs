@@ -8,13 +8,15 @@
 //! Outcomes stay with their tasks until they are handed over. So a failure that
 //! is not handed over is reported, like that of any task that nobody asks.
 
-use crate::cancelling::Standing;
-use crate::current;
+use crate::cancelling::with_running_task;
 use crate::handle::Task;
 use crate::header::Watch;
 use crate::life::Ending;
-use crate::outcome::{AwaitedItself, Origin, Request, TakeError, TaskError};
-use crate::scopes::Kind;
+use crate::outcome::{AwaitedItself, TakeError, TaskError};
+use crate::place::Place;
+use crate::request::{Delivery, Origin, Why};
+use crate::rules::{Forwarding, Tally};
+use crate::state::State;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -120,11 +122,12 @@ struct Children<T> {
     unfinished: usize,
     watch: Rc<Watch>,
     watched: bool,
-    standing: Standing,
-    /// The request on whose behalf they have been cancelled.
-    request: Option<Arc<Request>>,
-    /// All have ended because of it, and it has gone on outward.
-    raised: bool,
+    place: Place,
+    forwarding: Forwarding,
+    /// Those that have been asked to cancel, and are waited for.
+    asked: Vec<bool>,
+    /// How many of them have not ended.
+    asked_unfinished: usize,
 }
 
 /// Something happened to the children.
@@ -141,9 +144,10 @@ impl<T> Children<T> {
             tasks,
             watch: Rc::default(),
             watched: false,
-            standing: Standing::default(),
-            request: None,
-            raised: false,
+            place: Place::default(),
+            forwarding: Forwarding::default(),
+            asked: Vec::new(),
+            asked_unfinished: 0,
         }
     }
 
@@ -158,58 +162,98 @@ impl<T> Children<T> {
                 }
             }
         }
-        if (self.unfinished > 0 || self.raised)
-            && let Some(here) = self.standing.poll(Kind::Forward, cx)
-            && let Some(told) = here.heard()
-        {
-            let request = told.request().clone();
-            if self.raised {
-                return self.raise(&request); // those whom we waited for had no use for it
+        with_running_task(|state| {
+            let Some(state) = state else { return self.next_news(cx) };
+            self.place.arrive(state, cx);
+            if let Some(name) = state.running_name()
+                && let Some(other) = self.forwarding.refresh(name)
+            {
+                state.wake_task(other);
             }
-            if self.tasks.iter().all(Task::is_well) {
-                // Their values are there already. The request still stands.
-                here.home.put_back(&request);
-            } else if here.forward_to_tasks(&self.tasks, &request) {
-                self.request = Some(request);
-            } else {
-                return self.raise(&request);
+            if let Some(delivery) = self.place.carried(state) {
+                self.place.set_seen(state);
+                self.told(state, delivery);
             }
+            let news = self.next_news_here(cx);
+            match (&self.forwarding, news.is_pending()) {
+                (Forwarding::Outward(delivery), _) => {
+                    self.place.suspend(state, Tally::default(), Tally::default());
+                    state.send_outward(delivery);
+                    Poll::Pending
+                }
+                (Forwarding::Waiting(delivery), true) => {
+                    self.place.suspend(state, Tally::forward(delivery.rank), Tally::default());
+                    Poll::Pending
+                }
+                (Forwarding::Nothing, true) => {
+                    self.place.suspend(state, Tally::default(), Tally::default());
+                    Poll::Pending
+                }
+                (_, false) => news,
+            }
+        })
+    }
+
+    /// The task that waits here is asked to cancel, or a deadline has passed.
+    fn told(&mut self, state: &Rc<State>, delivery: Arc<Delivery>) {
+        if self.all_well() {
+            return; // their values are there already, and come first
         }
-        if self.raised {
+        state.descent.meet_taker();
+        let waits = |task: &Task<T>| task.pass_on(state, &delivery.request);
+        self.asked = self.tasks.iter().map(waits).collect();
+        self.asked_unfinished = self.asked.iter().filter(|&&asked| asked).count();
+        match self.asked_unfinished {
+            0 => self.forwarding.go_outward(delivery),
+            _ => self.forwarding.pass_on(delivery),
+        }
+    }
+
+    /// What happens next to the children, if nothing goes outward.
+    fn next_news_here(&mut self, cx: &mut Context<'_>) -> Poll<News> {
+        if matches!(self.forwarding, Forwarding::Outward(_)) {
             return Poll::Pending;
         }
+        let news = self.next_news(cx);
+        if let Forwarding::Waiting(delivery) = &self.forwarding
+            && self.asked_unfinished == 0
+        {
+            // All that were asked have ended. If by that, now it is our turn.
+            match self.all_well() {
+                true => self.forwarding = Forwarding::Nothing,
+                false => {
+                    let delivery = delivery.clone();
+                    self.forwarding.go_outward(delivery);
+                }
+            }
+        }
+        news
+    }
+
+    fn next_news(&mut self, cx: &mut Context<'_>) -> Poll<News> {
         if let Some(place) = self.watch.next(cx.waker()) {
             self.unfinished -= 1;
+            if self.asked.get_mut(place).is_some_and(std::mem::take) {
+                self.asked_unfinished -= 1;
+            }
             return Poll::Ready(News::Ended(place));
         }
-        if self.unfinished > 0 {
-            return Poll::Pending;
-        }
-        if let Some(request) = self.request.take() {
-            // All have ended. If by the request, now it is our turn to be told.
-            if !self.all_well() {
-                return self.raise(&request);
-            }
-            current::with(|state| state.map(|state| state.put_back(&request)));
-        }
-        self.standing.leave();
-        Poll::Ready(News::All)
+        if self.unfinished > 0 { Poll::Pending } else { Poll::Ready(News::All) }
     }
 
     fn all_well(&self) -> bool {
         self.tasks.iter().all(Task::is_well)
     }
 
-    /// Whoever waits here is told now. This is never ready.
-    fn raise(&mut self, request: &Arc<Request>) -> Poll<News> {
-        self.standing.raise_with_others(request);
-        self.raised = true;
-        Poll::Pending
+    /// Whether they have been cancelled, and none is handed on.
+    fn is_cancelled(&self) -> bool {
+        !matches!(self.forwarding, Forwarding::Nothing)
     }
 
-    fn cancel_each(&self, request: &Arc<Request>) {
+    fn cancel_each(&self) {
+        let why = Why::of(Origin::Group, "a sibling has failed");
         for task in &self.tasks {
-            task.cancel_by(request);
+            task.cancel_by(&task.home().new_request(why.clone()));
         }
     }
 
@@ -256,12 +300,11 @@ impl<T> Future for Gather<T> {
                         continue;
                     }
                     *first_failure = Some(place);
-                    if children.request.is_some() {
+                    if children.is_cancelled() {
                         continue; // all have been cancelled, and none is handed on
                     }
                     if *on_failure == OnFailure::Cancel {
-                        let reason = "a sibling has failed";
-                        children.cancel_each(&Arc::new(Request::new(reason.into(), Origin::Group)));
+                        children.cancel_each();
                     } else {
                         break;
                     }

@@ -6,15 +6,18 @@
 //! away.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::{Here, Standing};
+use crate::cancelling::with_running_task;
 use crate::current::state_for;
+use crate::descent::Around as Surroundings;
 use crate::handle::Task;
 use crate::header::Guardian;
 use crate::id::TaskId;
 use crate::life::Hearing;
-use crate::outcome::{Cancelled, Origin, Request, catch};
+use crate::outcome::{Cancelled, Panicked, catch};
+use crate::place::{Heard, Place};
 use crate::report::TaskInfo;
-use crate::scopes::{Delivery, Kind};
+use crate::request::{Delivery, Origin, Request, Why};
+use crate::rules::{Asking, Forwarding, OwnerAnswer, Tally};
 use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
 use crate::state::State;
 use crate::task::Fallible;
@@ -82,15 +85,11 @@ pub async fn group<T>(body: impl AsyncFnOnce(Group) -> anyhow::Result<T>) -> Res
     });
     let body = body(Group { members: members.clone() });
     let around = AroundGroup {
-        standing: Standing::default(),
-        fate: Fate {
-            members,
-            answer: None,
-            abort: None,
-            request: None,
-            entry: None,
-            raised: false,
-        },
+        place: Place::default(),
+        members,
+        ending: None,
+        abort: None,
+        forwarding: Forwarding::default(),
     };
     Wrapped::new(body, around).await
 }
@@ -264,11 +263,15 @@ impl Members {
         if self.stage.get() != Stage::Ended {
             self.stage.set(Stage::Aborted);
         }
-        let request = Arc::new(request.passed_on());
+        self.cancel_all(request);
+    }
+
+    fn cancel_all(&self, request: &Request) {
         let ids = self.ids.borrow().clone(); // to ask may call `on_wake`
         for id in ids.into_iter().rev() {
             if let Some(task) = self.home.task(id) {
-                self.home.ask_to_cancel(task.header(), request.clone());
+                self.home.cancel(task.header(), request.clone());
+                self.home.note_asked_by_running(task.header());
             }
         }
     }
@@ -320,177 +323,311 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for Member {
 
 /// Around the body: waits for it and for the tasks.
 struct AroundGroup<T> {
-    standing: Standing,
-    fate: Fate<T>,
+    place: Place,
+    members: Rc<Members>,
+    /// How the body ended, if it has.
+    ending: Option<Ending<T>>,
+    /// What the body is told when a task has failed.
+    abort: Option<Asking>,
+    /// The request from outside that the tasks were asked on behalf of.
+    forwarding: Forwarding,
 }
 
-struct Fate<T> {
-    members: Rc<Members>,
-    /// How the body ended.
-    answer: Option<anyhow::Result<T>>,
-    /// What the tasks and the body are told when one has failed.
-    abort: Option<Arc<Request>>,
-    /// The request to cancel that came from outside.
-    request: Option<Arc<Request>>,
-    /// The place of the group in the tree of scopes, whose request `abort` is.
-    entry: Option<u32>,
-    /// All have ended because of `request`, and it has gone on outward.
-    raised: bool,
+/// How the body ended.
+enum Ending<T> {
+    Value(T),
+    Failed(anyhow::Error),
+    Panicked(Panicked),
+    /// Because of a request, or of a failure that the group has already.
+    Stopped,
 }
 
 impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
     type Output = Result<T, GroupError>;
 
-    fn poll(
-        &mut self,
-        mut future: Pin<&mut Option<F>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Self::Output> {
-        let AroundGroup { standing, fate } = self;
-        let here = standing.poll(Kind::Catch, cx);
-        fate.entry = here.as_ref().map(|here| here.key.entry());
-        let heard = || here.as_ref().and_then(Here::heard);
-        let mut stops_body = heard().is_some_and(|told| fate.told(here.as_ref(), &told));
-        if let Some(body) = future.as_mut().as_pin_mut().filter(|_| !stops_body) {
-            let polled = match &here {
-                Some(here) => here.inside(|| body.poll(cx)),
-                None => body.poll(cx),
-            };
-            match polled {
-                Poll::Ready(answer) => {
-                    future.set(None);
-                    fate.body_ended(here.as_ref(), answer);
-                }
-                Poll::Pending => {
-                    // A failure is seen to after each poll of the body, and so
-                    // is what something inside has raised to us.
-                    fate.see_to_failures();
-                    stops_body = here.as_ref().is_some_and(|here| fate.tells_nobody(here));
-                    stops_body |= heard().is_some_and(|told| fate.told(here.as_ref(), &told));
-                }
+    fn poll(&mut self, mut body: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        with_running_task(|state| {
+            if let Some(state) = state {
+                self.place.arrive(state, cx);
             }
-        }
-        if stops_body {
-            match (&here, fate.request.as_ref().or(fate.abort.as_ref())) {
-                (Some(here), Some(why)) => here.drop_inside_of(why, || future.set(None)),
-                _ => future.set(None),
+            let mut inside = Tally::default();
+            if self.ending.is_none() {
+                inside = self.poll_body(state, body.as_mut(), cx);
+            } else if let Some(state) = state
+                && let Some(delivery) = self.place.carried(state)
+            {
+                self.place.set_seen(state);
+                state.descent.meet_taker();
+                self.told(delivery);
             }
-        }
-        fate.see_to_failures();
-        if future.is_some() || fate.members.live.get() > 0 {
-            drop(fate.members.waker.replace(Some(cx.waker().clone())));
-            return Poll::Pending;
-        }
-        fate.end(standing)
+            self.see_to_failures(state);
+            if self.ending.is_some() && self.members.live.get() == 0 {
+                return self.end(state);
+            }
+            drop(self.members.waker.replace(Some(cx.waker().clone())));
+            if let Some(state) = state {
+                let own = match &self.forwarding {
+                    Forwarding::Waiting(delivery) => Tally::forward(delivery.rank),
+                    _ => Tally::default(),
+                };
+                self.place.suspend(state, own, inside);
+            }
+            Poll::Pending
+        })
     }
 }
 
-impl<T> Fate<T> {
-    /// The group is told of a request: its own, which is for the body only, or
-    /// one from outside, which is for the tasks too. The body stops.
-    fn told(&mut self, here: Option<&Here<'_>>, told: &Cancelled) -> bool {
-        let own = self.abort.as_ref().is_some_and(|abort| Arc::ptr_eq(abort, told.request()));
-        if !own {
-            self.raised = false;
-            self.members.abort(told.request());
-            here.into_iter().for_each(|here| here.waits_for(told.request()));
-            self.request = Some(told.request().clone()); // of several, the latest
-        }
-        true
-    }
-
-    fn body_ended(&mut self, here: Option<&Here<'_>>, answer: anyhow::Result<T>) {
-        let Err(error) = &answer else {
-            self.answer = Some(answer);
-            return;
-        };
-        let token = error.downcast_ref::<Cancelled>();
-        match token.filter(|token| self.members.home.is_mine(token)) {
-            Some(token) => {
-                self.told(here, token);
-            }
-            None => {
-                self.abort_members();
-                if !self.members.has_already(error) {
-                    self.answer = Some(answer);
+impl<T> AroundGroup<T> {
+    /// Polls the body, and tells it when the group is being aborted. Answers who
+    /// holds something in it.
+    fn poll_body<F: Future<Output = anyhow::Result<T>>>(
+        &mut self,
+        state: Option<&Rc<State>>,
+        mut body: Pin<&mut Option<F>>,
+        cx: &mut Context<'_>,
+    ) -> Tally {
+        let mut asks = None;
+        loop {
+            let mut poll = |cx: &mut Context<'_>| {
+                let body = body.as_mut().as_pin_mut().expect("it is polled until it has ended");
+                match catch(|| body.poll(cx)) {
+                    Ok(polled) => polled.map(Ok),
+                    Err(panicked) => Poll::Ready(Err(panicked)),
+                }
+            };
+            let heard = match state {
+                None => match poll(cx) {
+                    Poll::Ready(ended) => Heard::Ready(ended),
+                    Poll::Pending => return Tally::default(),
+                },
+                Some(state) => self.poll_inside(state, cx, asks.take(), poll),
+            };
+            match heard {
+                Heard::Pending { taken, found } => {
+                    self.see_to_failures(state);
+                    let Some(state) = state else { return Tally::default() };
+                    match self.settle_abort(state, cx, taken, &found.tally, found.listens) {
+                        OwnerAnswer::Rest => return found.tally,
+                        OwnerAnswer::AskAgain => {
+                            asks = self.abort.as_ref().map(|abort| abort.delivery.clone());
+                        }
+                        OwnerAnswer::Act => {
+                            let abort = self.abort.as_ref().map(|abort| abort.delivery.clone());
+                            self.drop_body(state, body, abort);
+                            return Tally::default();
+                        }
+                    }
+                }
+                Heard::Ready(ended) => {
+                    let dropped = catch(|| body.set(None));
+                    self.body_ended(ended.and_then(|answer| dropped.map(|()| answer)));
+                    return Tally::default();
+                }
+                Heard::Heard(delivery) => {
+                    let own = self.abort.as_ref();
+                    let own = own.is_some_and(|abort| Arc::ptr_eq(&abort.delivery, &delivery));
+                    let state = state.expect("nobody hears outside of a task");
+                    if own {
+                        delivery.set_heard();
+                    } else {
+                        self.told(delivery.clone());
+                    }
+                    self.drop_body(state, body, Some(delivery));
+                    return Tally::default();
                 }
             }
         }
     }
 
-    fn see_to_failures(&mut self) {
-        if self.members.stage.get() == Stage::Failed {
-            self.abort_members();
+    /// Polls the body. If it is asked something, that is carried to those in it.
+    fn poll_inside<R>(
+        &mut self,
+        state: &Rc<State>,
+        cx: &mut Context<'_>,
+        asks: Option<Arc<Delivery>>,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
+    ) -> Heard<R> {
+        let around = state.descent.around.get();
+        let inside = Surroundings { rank: around.rank.inside(), ..around };
+        let place = &mut self.place;
+        state.descent.within(inside, || match asks {
+            None => place.poll_hearing(state, cx, false, poll),
+            Some(delivery) => {
+                let ask = || place.poll_hearing(state, cx, true, poll);
+                let heard = state.descent.carry(Some(delivery), ask);
+                if let (Heard::Pending { taken, .. }, Some(abort)) = (&heard, &mut self.abort) {
+                    abort.delivered(*taken);
+                }
+                heard
+            }
+        })
+    }
+
+    /// What is to be done in order that the body hears that the group is being
+    /// aborted, if it is.
+    fn settle_abort(
+        &mut self,
+        state: &State,
+        cx: &Context<'_>,
+        taken: bool,
+        held: &Tally,
+        listens: bool,
+    ) -> OwnerAnswer {
+        let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
+        let answer = abort.settle(|delivery| held.holds(delivery));
+        if answer != OwnerAnswer::AskAgain {
+            return answer;
+        }
+        let carried = state.descent.carried();
+        let shielded = state.descent.around.get().shielded;
+        if carried.is_some() && taken {
+            abort.delivery.set_heard(); // in the same breath as another
+            OwnerAnswer::Rest
+        } else if carried.is_some_and(|carried| held.holds(&carried)) {
+            OwnerAnswer::Rest // it will come again through us
+        } else if !shielded && state.has_undelivered_request() {
+            cx.waker().wake_by_ref();
+            OwnerAnswer::Rest
+        } else if !listens {
+            OwnerAnswer::Act
+        } else {
+            OwnerAnswer::AskAgain
         }
     }
 
-    fn abort_members(&mut self) {
-        let entry = self.entry;
-        let request = self.abort.get_or_insert_with(|| {
-            let reason = "another task of the group has failed";
-            let request = Request::new(reason.into(), Origin::Group);
-            Arc::new(match entry {
-                Some(entry) => request.of(entry),
-                None => request,
-            })
+    fn drop_body<F>(
+        &mut self,
+        state: &State,
+        mut body: Pin<&mut Option<F>>,
+        cause: Option<Arc<Delivery>>,
+    ) {
+        let mut dropped = Ok(());
+        match cause {
+            Some(cause) => {
+                state.drop_inside(&cause, || dropped = catch(|| body.set(None)));
+            }
+            None => dropped = catch(|| body.set(None)),
+        }
+        self.ending = Some(match dropped {
+            Ok(()) => Ending::Stopped,
+            Err(panicked) => Ending::Panicked(panicked),
         });
-        self.members.abort(request);
     }
 
-    /// Tells the body that the group is being aborted, if it is and nobody in
-    /// the body has heard. Whether there is nobody to tell.
-    fn tells_nobody(&self, here: &Here<'_>) -> bool {
-        let Some(abort) = self.abort.as_ref().filter(|abort| !abort.is_heard()) else {
-            return false;
-        };
-        here.home.deliver_below(here.key, abort) == Delivery::Nobody && !abort.is_heard()
+    /// The group is told of a request from outside: so are its tasks.
+    fn told(&mut self, delivery: Arc<Delivery>) {
+        self.members.abort(&delivery.request);
+        self.forwarding.pass_on(delivery);
+    }
+
+    fn body_ended(&mut self, ended: Result<anyhow::Result<T>, Panicked>) {
+        self.ending = Some(match ended {
+            Ok(Ok(value)) => Ending::Value(value),
+            Ok(Err(error)) => match self.token_of(&error) {
+                Some(delivery) => {
+                    let own = self.abort.as_ref();
+                    if !own.is_some_and(|abort| Arc::ptr_eq(&abort.delivery, &delivery)) {
+                        delivery.set_unheard();
+                        self.told(delivery);
+                    }
+                    Ending::Stopped
+                }
+                None => {
+                    self.abort_members();
+                    if self.members.has_already(&error) {
+                        Ending::Stopped
+                    } else {
+                        Ending::Failed(error)
+                    }
+                }
+            },
+            Err(panicked) => {
+                self.abort_members();
+                Ending::Panicked(panicked)
+            }
+        });
+    }
+
+    /// The request of which the body has returned its own token.
+    fn token_of(&self, error: &anyhow::Error) -> Option<Arc<Delivery>> {
+        let token = error.downcast_ref::<Cancelled>();
+        token.filter(|token| self.members.home.is_mine(token))?.delivery().cloned()
+    }
+
+    fn see_to_failures(&mut self, state: Option<&Rc<State>>) {
+        if self.members.stage.get() != Stage::Failed {
+            return;
+        }
+        let request = self.abort_members();
+        if let Some(state) = state.filter(|_| self.ending.is_none())
+            && let Some(name) = state.running_name()
+        {
+            let rank = state.descent.around.get().rank.inside();
+            self.abort = Some(Asking::new(Delivery::new(request, name, rank)));
+        }
+    }
+
+    fn abort_members(&self) -> Request {
+        let why = Why::of(Origin::Group, "another task of the group has failed");
+        let request = self.members.home.new_request(why);
+        if matches!(self.members.stage.get(), Stage::Open | Stage::Failed) {
+            self.members.abort(&request);
+        }
+        request
     }
 
     /// All have ended.
-    fn end(&mut self, standing: &mut Standing) -> Poll<Result<T, GroupError>> {
+    fn end(&mut self, state: Option<&Rc<State>>) -> Poll<Result<T, GroupError>> {
         self.members.stage.set(Stage::Ended);
-        if self.raised {
+        if matches!(self.ending, Some(Ending::Panicked(_))) {
+            let Some(Ending::Panicked(panicked)) = self.ending.take() else { unreachable!() };
+            self.report_collected();
+            self.place.leave();
+            std::panic::resume_unwind(panicked.into_payload());
+        }
+        let failed = !self.members.errors.borrow().is_empty()
+            || matches!(self.ending, Some(Ending::Failed(_)));
+        if let Some(delivery) = self.forwarding.request().cloned().filter(|_| !failed) {
+            self.forwarding.go_outward(delivery.clone());
+            if let Some(state) = state {
+                self.place.suspend(state, Tally::default(), Tally::default());
+                state.send_outward(&delivery);
+            }
             return Poll::Pending;
+        }
+        self.place.leave();
+        if let Some(Ending::Value(_)) = &self.ending
+            && !failed
+            && let Some(Ending::Value(value)) = self.ending.take()
+        {
+            return Poll::Ready(Ok(value));
         }
         let collected = self.members.errors.take();
         self.members.home.handed_over(collected.len() as u64);
         let mut errors: Vec<_> = collected.into_iter().map(|(_, error)| error).collect();
-        let value = match self.answer.take() {
-            Some(Err(error)) => {
-                errors.push(error);
-                None
-            }
-            answer => answer.and_then(Result::ok),
-        };
-        let home = &self.members.home;
-        match (self.request.take(), value) {
-            (request, _) if !errors.is_empty() => {
-                standing.leave();
-                request.into_iter().for_each(|request| home.put_back(&request));
-                Poll::Ready(Err(GroupError { errors }))
-            }
-            (Some(request), _) => {
-                self.raised = true;
-                standing.raise_with_others(&request);
-                Poll::Pending
-            }
-            (None, Some(value)) => {
-                standing.leave();
-                Poll::Ready(Ok(value))
-            }
-            (None, None) => unreachable!("a body stops because of a request or an error"),
+        if let Some(Ending::Failed(error)) = self.ending.take() {
+            errors.push(error);
+        }
+        debug_assert!(!errors.is_empty(), "a body stops because of a request or an error");
+        Poll::Ready(Err(GroupError { errors }))
+    }
+
+    fn report_collected(&self) {
+        for (task, error) in self.members.errors.take() {
+            self.members.home.report_collected(task, error);
         }
     }
 }
 
-impl<T> Drop for Fate<T> {
+impl<T> Drop for AroundGroup<T> {
     fn drop(&mut self) {
-        if self.members.stage.get() != Stage::Ended && self.members.live.get() > 0 {
-            self.members.abort(&Request::new("its group was dropped".into(), Origin::Group));
+        let members = &self.members;
+        // Those that have been asked already are left to their clean-up.
+        if matches!(members.stage.get(), Stage::Open | Stage::Failed) && members.live.get() > 0 {
+            let why = Why::of(Origin::Group, "its group was dropped");
+            members.abort(&members.home.new_request(why));
         }
-        self.members.stage.set(Stage::Ended);
-        for (task, error) in self.members.errors.take() {
-            self.members.home.report_collected(task, error);
-        }
+        members.stage.set(Stage::Ended);
+        self.report_collected();
     }
 }

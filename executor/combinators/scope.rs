@@ -1,13 +1,15 @@
 //! Where a cancellation stops, and clean-up may await.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::Standing;
+use crate::cancelling::with_running_task;
 use crate::current::{self, state_for};
 use crate::header::Header;
 use crate::outcome::Cancelled;
-use crate::scopes::Kind;
-use std::future::Future;
+use crate::place::{Heard, Place};
+use crate::request::{Delivery, Rank};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Runs `f`, and goes on after it also when the task is asked to cancel.
@@ -27,8 +29,7 @@ use std::task::{Context, Poll};
 /// # Cancellation
 ///
 /// Dropping it drops `f`. One that is kept and not polled (behind the lost arm of
-/// a `select!`, say) is told three times at most; then the request goes to the
-/// next one outward.
+/// a `select!`, say) does not take part: the request goes to the next one outward.
 ///
 /// Outside of a task there is nobody to ask; there it is `f` alone.
 ///
@@ -53,11 +54,11 @@ use std::task::{Context, Poll};
 /// assert_eq!(executor.now().as_nanos(), 50_000_000);
 /// ```
 pub fn scope<F: Future>(f: F) -> impl Future<Output = Result<F::Output, Cancelled>> {
-    Wrapped::new(f, Scope { standing: Standing::default() })
+    Wrapped::new(f, Scope { place: Place::default() })
 }
 
 struct Scope {
-    standing: Standing,
+    place: Place,
 }
 
 impl<F: Future> Around<F> for Scope {
@@ -68,26 +69,32 @@ impl<F: Future> Around<F> for Scope {
         mut future: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
-        let inner = future.as_mut().as_pin_mut().expect("scope polled after it was ready");
-        let Some(here) = self.standing.poll(Kind::Catch, cx) else {
-            return inner.poll(cx).map(Ok);
-        };
-        let mut heard = here.heard();
-        if heard.is_none() {
-            if let Poll::Ready(output) = here.inside(|| inner.poll(cx)) {
-                self.standing.leave();
-                future.set(None);
-                return Poll::Ready(Ok(output));
+        with_running_task(|state| {
+            let mut poll = |cx: &mut Context<'_>| {
+                let inner = future.as_mut().as_pin_mut();
+                inner.expect("scope polled after it was ready").poll(cx)
+            };
+            let Some(state) = state else { return poll(cx).map(Ok) };
+            self.place.arrive(state, cx);
+            match self.place.poll_hearing(state, cx, false, poll) {
+                Heard::Pending { found, .. } => {
+                    self.place.suspend(state, Default::default(), found.tally);
+                    Poll::Pending
+                }
+                Heard::Ready(output) => {
+                    self.place.leave();
+                    future.set(None);
+                    Poll::Ready(Ok(output))
+                }
+                Heard::Heard(delivery) => {
+                    // The token first: one that is dropped inside is not the last.
+                    let cancelled = state.hear(&delivery).expect("it is polled in a task");
+                    state.drop_inside(&delivery, || future.set(None));
+                    self.place.leave();
+                    Poll::Ready(Err(cancelled))
+                }
             }
-            // Perhaps something inside has raised it to us.
-            heard = here.heard();
-        }
-        let Some(cancelled) = heard else { return Poll::Pending };
-        // What is inside is dropped where it stands, inside still; after that
-        // nobody can tell us anything any more.
-        here.drop_inside(cancelled.request(), || future.set(None));
-        self.standing.leave();
-        Poll::Ready(Err(cancelled))
+        })
     }
 }
 
@@ -95,10 +102,12 @@ impl Cancelled {
     /// Ends the cancellation here: the task goes on, and means to. In debug mode
     /// it is not reported as having ignored it.
     pub fn accept(self) {
-        if self.request().owner.is_some() {
+        if self.delivery().is_some_and(|delivery| delivery.rank != Rank::TASK) {
             return; // a deadline's or a group's, which nobody counts
         }
-        let accepted = |header: &Header| header.rare(|rare| rare.accepted = rare.cancelling);
+        let accepted = |header: &Header| {
+            header.rare(|rare| rare.cancel.accepted = rare.cancel.count);
+        };
         current::with(|state| state.and_then(|state| state.with_running(accepted)));
     }
 
@@ -113,8 +122,41 @@ impl Cancelled {
     /// If polled outside of a turn.
     pub async fn rethrow(self) -> ! {
         let home = state_for("Cancelled::rethrow");
-        home.raise(self.request());
-        std::future::pending::<std::convert::Infallible>().await;
-        unreachable!("pending is never ready")
+        // Of another task's cancellation this one ends in the same way.
+        let own = self.delivery().filter(|delivery| Some(delivery.task) == home.running_name());
+        let delivery = match own {
+            Some(own) => own.clone(),
+            None => home.new_delivery(self.why(), Rank::TASK).expect("it is polled in a task"),
+        };
+        let outward = Outward { delivery };
+        drop(home);
+        poll_fn(|_| outward.poll()).await
+    }
+}
+
+/// A request on its way outward from here, for as long as this lives.
+pub(super) struct Outward {
+    pub(super) delivery: Arc<Delivery>,
+}
+
+impl Outward {
+    /// It is never ready.
+    pub(super) fn poll<T>(&self) -> Poll<T> {
+        with_running_task(|state| {
+            if let Some(state) = state {
+                state.send_outward(&self.delivery);
+            }
+        });
+        Poll::Pending
+    }
+}
+
+impl Drop for Outward {
+    fn drop(&mut self) {
+        with_running_task(|state| {
+            if let Some(state) = state {
+                state.give_up_outward(&self.delivery);
+            }
+        });
     }
 }

@@ -1,8 +1,10 @@
 //! Not now.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::Standing;
-use crate::scopes::Kind;
+use crate::cancelling::with_running_task;
+use crate::descent::Around as Surroundings;
+use crate::place::Place;
+use crate::rules::Tally;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -41,26 +43,43 @@ use std::task::{Context, Poll};
 /// assert!(task.is_cancelled());
 /// ```
 pub fn shield<F: Future>(f: F) -> impl Future<Output = F::Output> {
-    Wrapped::new(f, Shield { standing: Standing::default() })
+    Wrapped::new(f, Shield { place: Place::default() })
 }
 
 struct Shield {
-    standing: Standing,
+    place: Place,
 }
 
 impl<F: Future> Around<F> for Shield {
     type Output = F::Output;
 
     fn poll(&mut self, mut future: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let inner = future.as_mut().as_pin_mut().expect("shield polled after it was ready");
-        let output = match self.standing.poll(Kind::Shield, cx) {
-            Some(here) => here.home.with_deadline(None, || here.inside(|| inner.poll(cx))),
-            None => inner.poll(cx),
-        };
-        if output.is_ready() {
-            future.set(None);
-            self.standing.leave();
-        }
-        output
+        with_running_task(|state| {
+            let poll = |cx: &mut Context<'_>| {
+                let inner = future.as_mut().as_pin_mut();
+                inner.expect("shield polled after it was ready").poll(cx)
+            };
+            let Some(state) = state else { return { poll }(cx) };
+            self.place.arrive(state, cx);
+            let descent = &state.descent;
+            let around = descent.around.get();
+            let inside = Surroundings { deadline: None, shielded: true, ..around };
+            let within = || self.place.poll_inside(state, cx, None, poll);
+            let goes_through = |number| number != 0 && descent.carried_goes_through();
+            let (polled, found) = descent.within(inside, || match goes_through(descent.number()) {
+                true => within(),
+                false => descent.carry(None, within),
+            });
+            found.outward.iter().for_each(|delivery| descent.send_outward(delivery));
+            if polled.is_pending() {
+                // What goes outward from inside of it does not wait for its end.
+                let own = if found.outward.is_some() { Tally::default() } else { Tally::SHIELD };
+                self.place.suspend(state, own, found.tally);
+            } else {
+                self.place.leave();
+                future.set(None);
+            }
+            polled
+        })
     }
 }

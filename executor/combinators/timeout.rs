@@ -1,9 +1,10 @@
 //! Not waiting longer than that.
 //!
-//! When a deadline passes, the scopes inside it are told first, and clean up;
-//! only then does [`timeout`] return. For that it stands in the tree of scopes,
-//! as soon as anybody inside it does. Most time limits are around something that
-//! has no scope and is in time, and those cost a timer and no more.
+//! When a deadline passes, whoever listens inside of it is told first, and cleans
+//! up; only then does [`timeout`] return. A deadline is the owner of that request,
+//! as a task is of those that were made to it, and goes by the same rules
+//! (`rules.rs`). Most time limits are around something in which nobody listens
+//! and that is in time, and those cost a timer and little more.
 //!
 //! Which request is whose is told by the token, not by counting: a deadline
 //! answers only for its own. Of several that have passed the outermost answers:
@@ -11,11 +12,14 @@
 
 use super::around::{Around, Wrapped};
 use super::sleep::Sleep;
-use crate::cancelling::{Here, Standing};
+use crate::cancelling::with_running_task;
 use crate::clock::Instant;
-use crate::current::{self, state_for};
-use crate::outcome::{Origin, Request};
-use crate::scopes::{Delivery, Kind};
+use crate::current::state_for;
+use crate::descent::{Around as Surroundings, Found};
+use crate::place::Place;
+use crate::request::{Delivery, Origin, Why};
+use crate::rules::{Asking, OwnerAnswer, Tally};
+use crate::state::State;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -201,12 +205,26 @@ impl std::error::Error for Elapsed {}
 
 /// The deadline around a future.
 struct Deadline {
-    standing: Standing,
+    place: Place,
     due: Due,
     /// Who may move it.
     handle: Option<TimeoutHandle>,
-    /// It has passed: what those inside are told.
-    passed: Option<Arc<Request>>,
+    passed: Passed,
+    /// The request to the task that it has let go first.
+    gave_way_to: Option<u64>,
+}
+
+/// Whether it has passed, and what came of it.
+enum Passed {
+    NotYet,
+    /// Those inside have been told.
+    Told(Asking),
+    /// The same, and its request has come back outward to it: it answers when
+    /// nothing inside holds that any more.
+    Outward(Arc<Delivery>),
+    /// It passed in the same breath in which those inside were told of another
+    /// request, which counts for it.
+    Answered,
 }
 
 enum Due {
@@ -220,7 +238,13 @@ enum Due {
 
 impl Deadline {
     fn new(due: Due) -> Deadline {
-        Deadline { standing: Standing::default(), due, handle: None, passed: None }
+        Deadline {
+            place: Place::default(),
+            due,
+            handle: None,
+            passed: Passed::NotYet,
+            gave_way_to: None,
+        }
     }
 }
 
@@ -232,161 +256,247 @@ impl<F: Future> Around<F> for Deadline {
         mut future: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
-        loop {
-            if let Poll::Ready(output) = self.poll_inner(future.as_mut(), cx) {
-                future.set(None);
-                self.standing.leave();
-                // If the token that it was given is still there, it is in
-                // `output`: the cancellation was passed on to us, not swallowed.
-                let passed_on = self.passed.as_ref().is_some_and(|request| request.is_in_hand());
-                return Poll::Ready(if passed_on { Err(Elapsed) } else { Ok(output) });
+        with_running_task(|state| {
+            let mut poll = |cx: &mut Context<'_>| {
+                let inner = future.as_mut().as_pin_mut();
+                inner.expect("timeout polled after it was ready").poll(cx)
+            };
+            let Some(state) = state else {
+                // Outside of a task there is nobody to be told.
+                return match poll(cx) {
+                    Poll::Ready(output) => Poll::Ready(Ok(output)),
+                    Poll::Pending => self.due.poll(cx).map(|()| Err(Elapsed)),
+                };
+            };
+            let (mut polled, mut found) = self.poll_inside(state, cx, &mut poll);
+            loop {
+                if let Poll::Ready(output) = polled {
+                    future.set(None);
+                    return Poll::Ready(self.answer(state, output, found));
+                }
+                match self.look(state, cx, &mut found) {
+                    Look::Wait => {
+                        if found.listens {
+                            self.suspend(state, cx, found.tally);
+                        }
+                        return Poll::Pending;
+                    }
+                    Look::Ask(delivery) => {
+                        (polled, found) = self.ask(state, cx, delivery, &mut poll);
+                    }
+                    Look::Over(delivery) => {
+                        match delivery {
+                            Some(delivery) => {
+                                state.drop_inside(&delivery, || future.set(None));
+                                delivery.set_over();
+                            }
+                            None => {
+                                let rank = state.descent.around.get().rank.inside();
+                                state.descent.drop_because_of(rank, || future.set(None));
+                            }
+                        }
+                        self.place.leave();
+                        return Poll::Ready(Err(Elapsed));
+                    }
+                }
             }
-            let time = self.look(cx);
-            let passed = time == Time::Over || self.passed.is_some();
-            if let Some(handle) = self.handle.as_ref().filter(|_| passed) {
-                handle.movable.expired.set(true);
-            }
-            match time {
-                Time::Left => return Poll::Pending,
-                Time::Told => {}
-                Time::Over => break,
-            }
-        }
-        match (&self.standing.here(), &self.passed) {
-            (Some(here), Some(passed)) => here.drop_inside_of(passed, || future.set(None)),
-            _ => future.set(None),
-        }
-        self.standing.leave();
-        Poll::Ready(Err(Elapsed))
+        })
     }
+}
+
+/// What a deadline does, now that its future is pending.
+enum Look {
+    Wait,
+    /// Tell those inside.
+    Ask(Arc<Delivery>),
+    /// Drop the future, because of this, if anybody was to be told.
+    Over(Option<Arc<Delivery>>),
 }
 
 impl Deadline {
     /// Polls what is inside.
-    ///
-    /// The deadline itself enters the tree when somebody inside has done so.
-    /// Before that there is nobody to be told when it passes, and nothing is
-    /// set up for a future that is ready at once. Only when there is somebody
-    /// beside it, it enters first: he may be polled inside of it from now on,
-    /// and is no newcomer to be known by.
-    fn poll_inner<F: Future>(
+    #[inline]
+    fn poll_inside<T>(
         &mut self,
-        future: Pin<&mut Option<F>>,
+        state: &State,
         cx: &mut Context<'_>,
-    ) -> Poll<F::Output> {
-        let inner = future.as_pin_mut().expect("timeout polled after it was ready");
-        current::with(|home| {
-            let Some(home) = home.filter(|home| home.running.get().is_some()) else {
-                return inner.poll(cx);
-            };
-            home.with_deadline(Some(self.deadline()), || match self.standing.here() {
-                None if home.is_nobody_beside() => {
-                    let entries = home.scopes.borrow().entries();
-                    let polled = inner.poll(cx);
-                    if polled.is_pending() && home.scopes.borrow().entries() != entries {
-                        self.standing.enter_around(entries, cx);
-                    }
-                    polled
-                }
-                _ => match self.standing.poll(Kind::Deadline, cx) {
-                    Some(here) => here.inside(|| inner.poll(cx)),
-                    None => inner.poll(cx),
-                },
-            })
-        })
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> (Poll<T>, Found) {
+        let around = state.descent.around.get();
+        let own = self.deadline();
+        let earliest = around.deadline.map_or(own, |around| around.min(own));
+        let inside =
+            Surroundings { deadline: Some(earliest), rank: around.rank.inside(), ..around };
+        let watched = match &self.passed {
+            Passed::Told(asking) if asking.is_unheard() => Some(asking.delivery.clone()),
+            Passed::Outward(delivery) => Some(delivery.clone()),
+            _ => None,
+        };
+        let place = &mut self.place;
+        state.descent.within(inside, || place.poll_inside(state, cx, watched.as_ref(), poll))
+    }
+
+    /// Polls what is inside, so that those there hear that it has passed.
+    #[inline(never)]
+    fn ask<T>(
+        &mut self,
+        state: &State,
+        cx: &mut Context<'_>,
+        delivery: Arc<Delivery>,
+        poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> (Poll<T>, Found) {
+        self.passed = Passed::Told(Asking::new(delivery.clone()));
+        let polled =
+            state.descent.carry(Some(delivery), || self.poll_inside(state, cx, &mut *poll));
+        if let Passed::Told(asking) = &mut self.passed {
+            asking.delivered(polled.1.tally.took > 0);
+        }
+        if polled.0.is_ready() || !polled.1.tally.holds_any() {
+            return polled;
+        }
+        // Whoever took it may have been left behind in the same poll.
+        let (before, descent) = (polled.1, &state.descent);
+        let (polled, mut found) = descent.confirm(|| self.poll_inside(state, cx, &mut *poll));
+        found.outward = found.outward.or(before.outward);
+        (polled, found)
+    }
+
+    /// The future has ended. If a token that it was given is still there, it is
+    /// in the output: the deadline was passed on to us, and not swallowed.
+    fn answer<T>(&mut self, state: &State, output: T, found: Found) -> Result<T, Elapsed> {
+        self.place.leave();
+        let own = self.passed.delivery();
+        if let Some(outward) = found.outward
+            && !own.is_some_and(|own| Arc::ptr_eq(own, &outward))
+        {
+            state.descent.send_outward(&outward);
+        }
+        let Some(own) = own else { return Ok(output) };
+        own.set_over();
+        if own.is_in_hand() { Err(Elapsed) } else { Ok(output) }
     }
 
     /// When it passes, as far as is known to those inside; never again, when
     /// they have heard that it has.
     #[inline]
     fn deadline(&self) -> Instant {
-        match &self.handle {
-            _ if self.passed.as_ref().is_some_and(|request| request.is_heard()) => Instant::NEVER,
-            Some(handle) => handle.deadline().unwrap_or(Instant::NEVER),
-            None => self.due.instant(),
+        match (&self.passed, &self.handle) {
+            (Passed::Told(asking), _) if !asking.is_unheard() => Instant::NEVER,
+            (Passed::Outward(_) | Passed::Answered, _) => Instant::NEVER,
+            (_, Some(handle)) => handle.deadline().unwrap_or(Instant::NEVER),
+            (_, None) => self.due.instant(),
         }
     }
 
     /// What is to be done, now that the future is pending?
     #[inline]
-    fn look(&mut self, cx: &mut Context<'_>) -> Time {
-        let moved = self.handle.as_ref().and_then(|handle| handle.moved(cx));
-        if let Some(deadline) = moved.filter(|_| self.passed.is_none()) {
-            self.due = Due::At(deadline, "timeout_by");
+    fn look(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
+        if let (Passed::NotYet, None, None) = (&self.passed, &self.handle, &found.outward)
+            && self.due.poll(cx).is_pending()
+        {
+            return Look::Wait;
         }
-        if self.standing.here().is_none() {
-            if self.due.poll(cx).is_pending() {
-                return Time::Left;
+        self.look_closer(state, cx, found)
+    }
+
+    #[inline(never)]
+    fn look_closer(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
+        if let Some(outward) = found.outward.take() {
+            if !self.passed.delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {
+                // Another's goes first: whoever stops it drops us with it.
+                state.descent.send_outward(&outward);
+                return Look::Wait;
             }
-            // It has passed: from here on it is like all others.
-            self.standing.poll(Kind::Deadline, cx);
+            self.passed = Passed::Outward(outward);
         }
-        match self.standing.here() {
-            Some(here) => look(&here, &mut self.due, &mut self.passed, cx),
-            None => Time::Over, // outside of a task
+        match &mut self.passed {
+            Passed::Outward(own) if found.tally.holds(own) => Look::Wait,
+            Passed::Outward(own) => Look::Over(Some(own.clone())),
+            Passed::Answered => Look::Wait,
+            Passed::Told(asking) => match asking.settle(|own| found.tally.holds(own)) {
+                OwnerAnswer::Rest => Look::Wait,
+                OwnerAnswer::Act => Look::Over(Some(asking.delivery.clone())),
+                OwnerAnswer::AskAgain if self.gives_way(state, cx, found) => Look::Wait,
+                OwnerAnswer::AskAgain => self.asks(state, found),
+            },
+            Passed::NotYet => {
+                if let Some(deadline) = self.handle.as_ref().and_then(|handle| handle.moved(cx)) {
+                    self.due = Due::At(deadline, "timeout_by");
+                }
+                if self.due.poll(cx).is_pending() {
+                    return Look::Wait;
+                }
+                if let Some(handle) = &self.handle {
+                    handle.movable.expired.set(true);
+                }
+                if self.gives_way(state, cx, found) { Look::Wait } else { self.asks(state, found) }
+            }
         }
+    }
+
+    /// It has passed. Does another request go first?
+    fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
+        let around = state.descent.around.get();
+        let carried = state.descent.carried();
+        if carried.is_some() && found.tally.took > 0 {
+            self.passed = match std::mem::replace(&mut self.passed, Passed::Answered) {
+                Passed::Told(asking) => {
+                    asking.delivery.set_heard();
+                    Passed::Told(asking)
+                }
+                _ => Passed::Answered,
+            };
+            return true;
+        }
+        let rests = if around.shielded { None } else { state.resting_request() };
+        if carried.or(rests.clone()).is_some_and(|request| found.tally.holds(&request)) {
+            return true; // it will come again through us
+        }
+        // Nothing in here holds it: perhaps it is delivered when this poll is over.
+        if let Some(rests) = rests.map(|rests| rests.request.id)
+            && self.gave_way_to.replace(rests) != Some(rests)
+        {
+            cx.waker().wake_by_ref();
+            return true;
+        }
+        if state.descent.number() != 0 || !around.shielded && state.has_undelivered_request() {
+            cx.waker().wake_by_ref();
+            return true;
+        }
+        // The outermost answers. It polls us just now, and looks when we are done.
+        around.deadline.is_some_and(|around| around <= state.latest())
+    }
+
+    fn asks(&mut self, state: &State, found: &Found) -> Look {
+        let own = match &self.passed {
+            Passed::Told(asking) => Some(asking.delivery.clone()),
+            _ if found.listens => {
+                let why = Why::of(Origin::TimedOut, "the deadline has elapsed");
+                state.new_delivery(why, state.descent.around.get().rank.inside())
+            }
+            _ => None,
+        };
+        match own {
+            Some(own) if found.listens => Look::Ask(own),
+            own => Look::Over(own),
+        }
+    }
+
+    /// It has somebody inside who listens.
+    fn suspend(&mut self, state: &Rc<State>, cx: &Context<'_>, inside: Tally) {
+        self.place.arrive(state, cx);
+        self.place.suspend(state, Tally::default(), inside);
     }
 }
 
-/// What a deadline finds when its future is pending.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Time {
-    /// Nothing to be done now.
-    Left,
-    /// Those inside have just been told that it has passed: let them hear.
-    Told,
-    /// The future is to be dropped.
-    Over,
-}
-
-#[inline(never)] // rarely is anybody in the tree
-fn look(
-    here: &Here<'_>,
-    due: &mut Due,
-    passed: &mut Option<Arc<Request>>,
-    cx: &mut Context<'_>,
-) -> Time {
-    let home = here.home;
-    // Something inside has raised our request to us.
-    let told = here.heard().is_some();
-    if told && passed.is_some() {
-        return Time::Over;
-    }
-    if passed.is_none() {
-        let elapsed = due.poll(cx).is_ready();
-        if !elapsed && !told || somebody_goes_first(here, cx) {
-            return Time::Left;
-        }
-        // The outermost wins. It polls us just now, and looks when we are done.
-        if home.deadline.get().is_some_and(|around| around <= home.latest()) {
-            return Time::Left;
+impl Passed {
+    fn delivery(&self) -> Option<&Arc<Delivery>> {
+        match self {
+            Passed::Told(asking) => Some(&asking.delivery),
+            Passed::Outward(own) => Some(own),
+            Passed::NotYet | Passed::Answered => None,
         }
     }
-    let request = passed.get_or_insert_with(|| request_of(here.key.entry()));
-    if request.is_heard() || somebody_goes_first(here, cx) {
-        return Time::Left;
-    }
-    match home.deliver_below(here.key, request) {
-        _ if request.is_heard() => Time::Left, // in the same breath as another
-        Delivery::Nobody => Time::Over,
-        Delivery::Marked => Time::Told,
-        Delivery::Shielded => Time::Left,
-    }
-}
-
-/// Somebody has asked the task to cancel and nobody has heard yet: that goes
-/// first, and is not to be taken for us.
-fn somebody_goes_first(here: &Here<'_>, cx: &Context<'_>) -> bool {
-    let first = here.home.is_asked() && !here.home.scopes.borrow().is_shielded(here.key);
-    if first {
-        cx.waker().wake_by_ref();
-    }
-    first
-}
-
-fn request_of(entry: u32) -> Arc<Request> {
-    let request = Request::new("the deadline has elapsed".into(), Origin::TimedOut);
-    Arc::new(request.of(entry))
 }
 
 impl Due {

@@ -1,0 +1,261 @@
+//! Awaiting a task, and passing on to it what the awaiting task is asked.
+//!
+//! **To cancel a task that awaits another cancels that one first**, and waits for
+//! it. An await is the innermost that can be told: it passes the request on and
+//! holds it ([`Forwarding::Waiting`]), and when the awaited task has ended because
+//! of it, the request goes outward from here ([`Forwarding::Outward`]). What
+//! becomes of it is noted with the awaited task, for a [`Task`] may be awaited by
+//! reference, given up, and awaited again somewhere else.
+//!
+//! Nearly always there is no request, and then an await writes down who is to be
+//! woken, and no more.
+
+use crate::current;
+use crate::handle::Task;
+use crate::header::{AwaitedBy, Awaiter};
+use crate::life::Ending;
+use crate::outcome::{AwaitedItself, TaskError};
+use crate::region::MemberKey;
+use crate::request::{Delivery, Request};
+use crate::rules::{Forwarding, Tally};
+use crate::state::State;
+use crate::waker::name_of;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    #[track_caller]
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_finished() && self.header().onlookers.get() == 0 {
+            return self.poll_finished(cx);
+        }
+        self.poll_pending(cx)
+    }
+}
+
+/// The await of a task began, and not during a delivery. The numbers of
+/// deliveries are even.
+const BEGUN: u32 = 1;
+
+impl<T> Task<T> {
+    /// Passes a request on to the task, for the running one, which will wait for
+    /// it. False if there is no use in waiting: it has ended, belongs to another
+    /// executor, or waits for the running one in its turn.
+    #[must_use]
+    pub(crate) fn pass_on(&self, state: &Rc<State>, request: &Request) -> bool {
+        let header = self.header();
+        if !Rc::ptr_eq(state, self.home())
+            || header.is_finished()
+            || state.would_wait_in_circle(header)
+        {
+            return false;
+        }
+        state.cancel(header, request.clone());
+        state.note_asked_by_running(header);
+        true
+    }
+
+    #[inline(never)]
+    fn poll_pending(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
+        // Whoever cancels the task that awaits this one, cancels this one first.
+        // For that the await has only to be polled; mostly there is no request.
+        let (home, header) = (self.home(), self.header());
+        if let Some(name) = name_of(cx.waker())
+            && header.is_awaited_by_nobody_but(name)
+            && home.descent.number() == 0
+            && home.is_waker_around(cx.waker())
+            && home.running.get() != Some(header.id)
+        {
+            header.set_awaited_by(AwaitedBy::Task(name));
+            header.await_seen.set(BEGUN);
+            home.descent.meet_listener();
+            return Poll::Pending;
+        }
+        self.poll_among_others(cx)
+    }
+
+    /// There is a request, or the task has callbacks, say, or is awaited under
+    /// the waker of a combinator, or by itself, or outside of a task.
+    #[inline(never)]
+    fn poll_among_others(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
+        if self.is_the_running_task() {
+            return Poll::Ready(Err(TaskError::Failed(anyhow::Error::new(AwaitedItself))));
+        }
+        let (home, header) = (self.home(), self.header());
+        let member = if self.is_awaited_here() {
+            let member = home.arrive(header.awaited_by().member(), cx.waker());
+            if let Some(delivery) = self.told() {
+                self.pass_on_or_give_up(&delivery);
+            }
+            self.suspend(member);
+            member
+        } else {
+            None // nothing is passed on: of another executor, or in no task
+        };
+        let name = name_of(cx.waker());
+        let replaced = match (member, name) {
+            (Some(key), _) => header.set_awaiter(AwaitedBy::Member(key)),
+            (None, Some(name)) => header.set_awaiter(AwaitedBy::Task(name)),
+            (None, None) if header.is_awaited_by(cx.waker()) => None,
+            (None, None) => header.set_rare_awaiter(Awaiter::Waker(cx.waker().clone())),
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Whether it is being awaited by a task of its own executor.
+    fn is_awaited_here(&self) -> bool {
+        let home = self.home();
+        home.running.get().is_some()
+            && current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home)))
+    }
+
+    /// What the await is told of just now.
+    fn told(&self) -> Option<Arc<Delivery>> {
+        let (home, header) = (self.home(), self.header());
+        let number = home.descent.number();
+        let seen = header.await_seen.get();
+        if number != 0 || seen == 0 {
+            header.await_seen.set(number as u32 | u32::from(number == 0));
+        }
+        if number == 0 || seen == 0 || seen == number as u32 {
+            None
+        } else {
+            home.descent.carried()
+        }
+    }
+
+    fn pass_on_or_give_up(&self, delivery: &Arc<Delivery>) {
+        let (home, header) = (self.home(), self.header());
+        home.descent.meet_taker();
+        home.lend_rare(header);
+        // If it waits for us in its turn, there is nobody to wait for.
+        let waits = self.pass_on(home, &delivery.request);
+        let delivery = delivery.clone();
+        header.rare(|rare| match waits {
+            true => rare.awaited.pass_on(delivery),
+            false => rare.awaited.go_outward(delivery),
+        });
+    }
+
+    /// What was asked of it in another task, or is over, counts no more.
+    fn refresh_forwarding(&self) {
+        let home = self.home();
+        let Some(running) = home.running_name() else { return };
+        let other = self.header().if_rare(|rare| rare.awaited.refresh(running)).flatten();
+        other.into_iter().for_each(|other| home.wake_task(other));
+    }
+
+    /// It waits on, and holds what it has passed on.
+    fn suspend(&self, member: Option<MemberKey>) {
+        let (home, header) = (self.home(), self.header());
+        home.descent.meet_listener();
+        let mut holds = Tally::default();
+        self.refresh_forwarding();
+        let outward = header.if_rare(|rare| match &rare.awaited {
+            Forwarding::Nothing => None,
+            Forwarding::Waiting(delivery) => {
+                holds = Tally::forward(delivery.rank);
+                None
+            }
+            Forwarding::Outward(delivery) => Some(delivery.clone()),
+        });
+        if holds.holds_any() {
+            home.descent.meet(holds);
+        }
+        if let Some(key) = member {
+            home.members.borrow_mut().set_holds(key, holds);
+        }
+        if let Some(delivery) = outward.flatten() {
+            home.send_outward(&delivery);
+        }
+    }
+
+    /// The await of a task that has finished.
+    #[inline]
+    fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
+        let header = self.header();
+        match header.awaited_by() {
+            AwaitedBy::Nobody if !header.has_rare() => {}
+            _ if self.is_told_to_stay(cx) => return Poll::Pending,
+            AwaitedBy::Member(key) => {
+                self.home().leave_region(key);
+                self.header().set_awaited_by(AwaitedBy::Nobody);
+            }
+            _ => self.header().set_awaited_by(AwaitedBy::Nobody),
+        }
+        if self.header().is_awaited() {
+            drop(self.header().take_awaiter());
+        }
+        let outcome = self.take_now();
+        Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
+    }
+
+    /// What was awaited is there. But is there a request that goes outward from
+    /// here, and takes everything with it?
+    #[inline]
+    fn is_told_to_stay(&mut self, cx: &Context<'_>) -> bool {
+        let (home, header) = (self.home(), self.header());
+        (header.has_rare() || home.descent.number() != 0) && self.stays(cx)
+    }
+
+    #[inline(never)]
+    fn stays(&mut self, cx: &Context<'_>) -> bool {
+        if !self.is_awaited_here() {
+            return false;
+        }
+        let (home, header) = (self.home(), self.header());
+        let told = self.told().filter(|_| header.ending() != Some(Ending::Succeeded));
+        // Told of a request when it had ended already: a value is still good; a
+        // failure is left for whoever hears of it.
+        if let Some(delivery) = told {
+            home.descent.meet_taker();
+            header.rare(|rare| rare.awaited.go_outward(delivery));
+        }
+        let cancelled = header.ending() == Some(Ending::Cancelled);
+        self.refresh_forwarding();
+        let stays = header.if_rare(|rare| {
+            match std::mem::take(&mut rare.awaited) {
+                Forwarding::Outward(delivery) => rare.awaited.go_outward(delivery),
+                Forwarding::Waiting(delivery) if cancelled => rare.awaited.go_outward(delivery),
+                _ => return false,
+            }
+            true
+        });
+        if stays != Some(true) {
+            return false;
+        }
+        let member = home.arrive(header.awaited_by().member(), cx.waker());
+        match member {
+            Some(key) => header.set_awaited_by(AwaitedBy::Member(key)),
+            None => header.set_awaited_by(AwaitedBy::Nobody),
+        }
+        self.suspend(member);
+        true
+    }
+
+    /// Nobody awaits it any more, or somebody else.
+    pub(crate) fn stop_awaiting(&self) {
+        let header = self.header();
+        header.await_seen.set(0);
+        match header.take_awaiter() {
+            Some(Awaiter::Member(key)) => self.home().leave_region(key),
+            other => drop(other),
+        }
+        let awaited = header.if_rare(|rare| std::mem::take(&mut rare.awaited));
+        let Some(Forwarding::Waiting(delivery) | Forwarding::Outward(delivery)) = awaited else {
+            return;
+        };
+        match self.home().running_name() == Some(delivery.task) {
+            true => self.home().give_up_outward(&delivery),
+            // Its owner is to look after what it has asked.
+            false => self.home().wake_task(delivery.task),
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Those in a task who are polled by wakers of their own.
+//!
+//! `FuturesUnordered` and its like give each child a waker, and poll only those
+//! children whose waker was called. To carry a request down by a poll does not
+//! reach them, so they have to be called first. Whoever is polled by another
+//! waker than the nearest place around it therefore leaves its own here, in the
+//! *region* of that place. All others pay nothing.
+//!
+//! A member that has passed a request on, or is a shield, is not polled again
+//! before it ends. So a region remembers who of its members holds something.
+//!
+//! Nothing here calls foreign code; a waker is lent, and called where no borrow
+//! is held.
+//!
+//! # Invariants
+//!
+//! - **Passed over.** A member that was called three times in vain is not being
+//!   polled: it lies behind a lost `select!`, or is forgotten. It is not called
+//!   and holds nothing, until it is polled again.
+//! - **Counted.** `holders` and `responsive` of a region are the sums over its
+//!   members.
+
+use crate::id::Name;
+use crate::request::Delivery;
+use crate::rules::Tally;
+use slab::Slab;
+use std::cell::Cell;
+use std::ops::Sub;
+use std::rc::Rc;
+use std::task::Waker;
+
+const NONE: u32 = u32::MAX;
+
+/// How often a member is called before it is passed over. More than once,
+/// because a combinator may poll only some of its children in one poll.
+pub(crate) const PATIENCE: u32 = 3;
+
+/// The members that have one place as the nearest around them.
+pub(crate) struct Region {
+    first: Cell<u32>,
+    last: Cell<u32>,
+    holders: Cell<Tally>,
+    /// Members that are not passed over.
+    responsive: Cell<u32>,
+    /// The delivery for which they were called last.
+    called_for: Cell<u64>,
+    /// Of those that were called, how many have not been polled since.
+    unreached: Cell<u32>,
+    /// Whether any has been polled since this was last cleared.
+    touched: Cell<bool>,
+    /// Whether a member was called in the last poll to see if it lives.
+    echo: Cell<bool>,
+}
+
+impl Default for Region {
+    fn default() -> Region {
+        Region {
+            first: Cell::new(NONE),
+            last: Cell::new(NONE),
+            holders: Cell::default(),
+            responsive: Cell::default(),
+            called_for: Cell::default(),
+            unreached: Cell::default(),
+            touched: Cell::default(),
+            echo: Cell::default(),
+        }
+    }
+}
+
+impl Region {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.get() == NONE
+    }
+
+    pub(crate) fn listens(&self) -> bool {
+        self.responsive.get() > 0
+    }
+
+    pub(crate) fn holders(&self) -> Tally {
+        self.holders.get()
+    }
+
+    pub(crate) fn unreached(&self) -> bool {
+        self.unreached.get() > 0
+    }
+
+    pub(crate) fn clear_touched(&self) {
+        self.touched.set(false);
+    }
+
+    /// Every second time.
+    pub(crate) fn echoes(&self) -> bool {
+        self.echo.replace(!self.echo.get())
+    }
+
+    pub(crate) fn is_touched(&self) -> bool {
+        self.touched.get()
+    }
+}
+
+/// A member, as the future that it stands for knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MemberKey {
+    index: u32,
+    entry: u32,
+}
+
+impl MemberKey {
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.index) | u64::from(self.entry) << 32
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> MemberKey {
+        MemberKey { index: bits as u32, entry: (bits >> 32) as u32 }
+    }
+}
+
+struct Member {
+    region: Rc<Region>,
+    /// Tells the occupants of an index apart.
+    entry: u32,
+    previous: u32,
+    next: u32,
+    /// In which task it was polled last.
+    task: Name,
+    /// None while it is being called.
+    waker: Option<Waker>,
+    holds: Tally,
+    state: Called,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Called {
+    Reached,
+    /// It has been called, and was not polled since.
+    Waiting,
+    PassedOver,
+}
+
+/// All members of an executor, in one table.
+#[derive(Default)]
+pub(crate) struct Members {
+    members: Slab<Member>,
+    entries: u32,
+}
+
+impl Members {
+    pub(crate) fn enter(&mut self, region: Rc<Region>, task: Name, waker: Waker) -> MemberKey {
+        self.entries = self.entries.wrapping_add(1);
+        let (entry, previous) = (self.entries, region.last.get());
+        region.responsive.set(region.responsive.get() + 1);
+        region.touched.set(true);
+        let member = Member {
+            region,
+            entry,
+            previous,
+            next: NONE,
+            task,
+            waker: Some(waker),
+            holds: Tally::default(),
+            state: Called::Reached,
+        };
+        let index = self.members.insert(member) as u32;
+        match previous {
+            NONE => self.members[index as usize].region.first.set(index),
+            previous => self.members[previous as usize].next = index,
+        }
+        self.members[index as usize].region.last.set(index);
+        MemberKey { index, entry }
+    }
+
+    /// Takes a member out. Its waker is foreign: to be dropped where no borrow
+    /// is held.
+    pub(crate) fn leave(&mut self, key: MemberKey) -> Option<Waker> {
+        self.get(key)?;
+        let mut member = self.members.remove(key.index as usize);
+        let region = &*member.region;
+        match member.previous {
+            NONE => region.first.set(member.next),
+            previous => self.members[previous as usize].next = member.next,
+        }
+        match member.next {
+            NONE => region.last.set(member.previous),
+            next => self.members[next as usize].previous = member.previous,
+        }
+        region.holders.set(region.holders.get().sub(member.holds));
+        member.uncall(Called::Reached);
+        member.region.responsive.set(member.region.responsive.get() - 1);
+        member.waker
+    }
+
+    /// It is polled. False if it has to leave, and enter again: it is in
+    /// another region now.
+    #[must_use]
+    pub(crate) fn is_polled(
+        &mut self,
+        key: MemberKey,
+        in_region: impl Fn(&Rc<Region>) -> bool,
+    ) -> bool {
+        let Some(member) = self.get_mut(key).filter(|member| in_region(&member.region)) else {
+            return false;
+        };
+        member.uncall(Called::Reached);
+        member.region.touched.set(true);
+        true
+    }
+
+    pub(crate) fn is_woken_by(&self, key: MemberKey, waker: &Waker) -> bool {
+        let own = self.get(key).and_then(|member| member.waker.as_ref());
+        own.is_some_and(|own| own.will_wake(waker))
+    }
+
+    /// Says what it holds, until it is polled again.
+    pub(crate) fn set_holds(&mut self, key: MemberKey, holds: Tally) {
+        if let Some(member) = self.get_mut(key) {
+            let before = std::mem::replace(&mut member.holds, holds);
+            let mut sum = member.region.holders.get() - before;
+            sum += holds;
+            member.region.holders.set(sum);
+        }
+    }
+
+    /// Those to be called for a delivery, if they have not been yet.
+    pub(crate) fn to_call(&mut self, region: &Region, number: u64) -> Vec<MemberKey> {
+        if region.called_for.replace(number) == number {
+            return Vec::new();
+        }
+        let mut keys = Vec::new();
+        let mut index = region.first.get();
+        while let Some(member) = self.members.get_mut(index as usize) {
+            if member.state != Called::PassedOver {
+                member.call();
+                keys.push(MemberKey { index, entry: member.entry });
+            }
+            index = member.next;
+        }
+        keys
+    }
+
+    /// One of those that hold this, to be called.
+    pub(crate) fn a_holder(&mut self, region: &Region, of: &Delivery) -> Option<MemberKey> {
+        let mut index = region.first.get();
+        while let Some(member) = self.members.get_mut(index as usize) {
+            if member.holds.holds(of) && member.state != Called::PassedOver {
+                member.call();
+                return Some(MemberKey { index, entry: member.entry });
+            }
+            index = member.next;
+        }
+        None
+    }
+
+    /// Those who were called and did not come.
+    pub(crate) fn pass_over(&mut self, region: &Region) {
+        let mut index = region.first.get();
+        while let Some(member) = self.members.get_mut(index as usize) {
+            if member.state == Called::Waiting {
+                member.uncall(Called::PassedOver);
+                let holds = std::mem::take(&mut member.holds);
+                member.region.holders.set(member.region.holders.get() - holds);
+            }
+            index = member.next;
+        }
+    }
+
+    /// Lends a member's waker, to be called where no borrow is held.
+    pub(crate) fn take_waker(&mut self, key: MemberKey) -> Option<Waker> {
+        self.get_mut(key)?.waker.take()
+    }
+
+    /// Takes it back; or not, if the member has another by now or is gone.
+    #[must_use]
+    pub(crate) fn put_waker(&mut self, key: MemberKey, waker: Waker) -> Option<Waker> {
+        match self.get_mut(key) {
+            Some(member) if member.waker.is_none() => member.waker.replace(waker),
+            _ => Some(waker),
+        }
+    }
+
+    /// Gives a member another waker. Answers the one it had.
+    pub(crate) fn set_waker(&mut self, key: MemberKey, waker: Waker) -> Option<Waker> {
+        match self.get_mut(key) {
+            Some(member) => member.waker.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// In which task a member is.
+    pub(crate) fn task_of(&self, key: MemberKey) -> Option<Name> {
+        self.get(key).map(|member| member.task)
+    }
+
+    /// All who are still in a region.
+    pub(crate) fn all(&self, region: &Region) -> Vec<MemberKey> {
+        let mut keys = Vec::new();
+        let mut index = region.first.get();
+        while let Some(member) = self.members.get(index as usize) {
+            keys.push(MemberKey { index, entry: member.entry });
+            index = member.next;
+        }
+        keys
+    }
+
+    fn get(&self, key: MemberKey) -> Option<&Member> {
+        self.members.get(key.index as usize).filter(|member| member.entry == key.entry)
+    }
+
+    fn get_mut(&mut self, key: MemberKey) -> Option<&mut Member> {
+        self.members.get_mut(key.index as usize).filter(|member| member.entry == key.entry)
+    }
+}
+
+impl Member {
+    fn call(&mut self) {
+        if std::mem::replace(&mut self.state, Called::Waiting) != Called::Waiting {
+            self.region.unreached.set(self.region.unreached.get() + 1);
+        }
+    }
+
+    fn uncall(&mut self, state: Called) {
+        let before = std::mem::replace(&mut self.state, state);
+        let region = &self.region;
+        if before == Called::Waiting {
+            region.unreached.set(region.unreached.get() - 1);
+        }
+        match (before == Called::PassedOver, state == Called::PassedOver) {
+            (false, true) => region.responsive.set(region.responsive.get() - 1),
+            (true, false) => region.responsive.set(region.responsive.get() + 1),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A request to cancel, and its way through one task.
+//!
+//! A [`Request`] is plain data: who asks, why, and from where. It can be copied,
+//! and is the same for every task that it is passed on to.
+//!
+//! A [`Delivery`] is that request on its way through *one* task. It is made when
+//! there is somebody in the task who can be told; a task in which nobody listens
+//! is dropped, and pays for no delivery. Its owner (the task, a deadline or a
+//! group, whoever's request it is) asks it whether anybody has heard.
+//!
+//! What is decided with them stands in `rules.rs`, and not here.
+//!
+//! # Invariants
+//!
+//! - **One owner.** Only the owner of a delivery says that it is over.
+//! - **Counted tokens.** `tokens` is the number of [`Cancelled`]s in somebody's
+//!   hands that were made of the delivery.
+//!
+//! [`Cancelled`]: crate::Cancelled
+
+use crate::id::Name;
+use std::borrow::Cow;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+/// Whose wish a cancellation was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Somebody called `cancel`.
+    Requested,
+    /// A deadline passed.
+    TimedOut,
+    /// Another task of the same group, or the group itself, came to an end.
+    Group,
+    /// The executor is shut down, or was dropped.
+    ShutDown,
+    /// The program was interrupted.
+    Interrupt,
+}
+
+/// One request to cancel.
+#[derive(Clone)]
+pub(crate) struct Request {
+    /// Tells it from all others of its executor. What is passed on keeps it.
+    pub(crate) id: u64,
+    pub(crate) why: Why,
+    /// Whether shields do not keep it off.
+    pub(crate) through_shields: bool,
+}
+
+/// Why, by whose wish and from where.
+#[derive(Clone)]
+pub(crate) enum Why {
+    /// `cancel` was called here, without a reason: nothing needs to be kept for it.
+    Plain(&'static Location<'static>),
+    Said(Arc<Said>),
+}
+
+pub(crate) struct Said {
+    reason: Cow<'static, str>,
+    origin: Origin,
+    location: Option<&'static Location<'static>>,
+}
+
+impl Said {
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl Why {
+    /// What somebody says who calls `cancel_with` here.
+    pub(crate) fn said(reason: Cow<'static, str>, location: &'static Location<'static>) -> Why {
+        Why::Said(Arc::new(Said { reason, origin: Origin::Requested, location: Some(location) }))
+    }
+
+    /// What the executor itself says, or a part of it.
+    pub(crate) fn of(origin: Origin, reason: &'static str) -> Why {
+        Why::Said(Arc::new(Said { reason: reason.into(), origin, location: None }))
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Why::Plain(_) => "requested",
+            Why::Said(said) => &said.reason,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Why::Plain(_) => Origin::Requested,
+            Why::Said(said) => said.origin,
+        }
+    }
+
+    pub(crate) fn location(&self) -> Option<&'static Location<'static>> {
+        match self {
+            Why::Plain(location) => Some(location),
+            Why::Said(said) => said.location,
+        }
+    }
+}
+
+/// A request on its way through a task.
+///
+/// Tokens of it may be anywhere, on other threads too, so what is counted in it
+/// is atomic; all the rest of it happens on the executor's own thread.
+pub(crate) struct Delivery {
+    pub(crate) request: Request,
+    /// The task through which it goes.
+    pub(crate) task: Name,
+    pub(crate) rank: Rank,
+    tokens: AtomicU32,
+    heard: AtomicBool,
+    passed_on: AtomicBool,
+    over: AtomicBool,
+}
+
+/// How far out the owner of a delivery stands: requests to the task have the
+/// outermost, then come deadlines and groups, from the outside in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Rank(u32);
+
+impl Rank {
+    /// That of the task itself.
+    pub(crate) const TASK: Rank = Rank(0);
+
+    /// That of an owner directly inside one of this rank.
+    #[inline]
+    pub(crate) fn inside(self) -> Rank {
+        Rank(self.0.wrapping_add(1))
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(request: Request, task: Name, rank: Rank) -> Arc<Delivery> {
+        Arc::new(Delivery {
+            request,
+            task,
+            rank,
+            tokens: AtomicU32::new(0),
+            heard: AtomicBool::new(false),
+            passed_on: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether somebody in the task has heard of it.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.load(Relaxed)
+    }
+
+    pub(crate) fn set_heard(&self) {
+        self.heard.store(true, Relaxed);
+    }
+
+    /// What was heard of it has been lost: the owner is to deliver it again.
+    pub(crate) fn set_unheard(&self) {
+        self.heard.store(false, Relaxed);
+        self.over.store(false, Relaxed);
+    }
+
+    /// Whether somebody has taken it: heard of it, or passed it on.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_heard() || self.passed_on.load(Relaxed)
+    }
+
+    pub(crate) fn set_passed_on(&self) {
+        self.passed_on.store(true, Relaxed);
+    }
+
+    /// Whether its owner is through with it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    pub(crate) fn set_over(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    /// Whether somebody holds a token of it.
+    pub(crate) fn is_in_hand(&self) -> bool {
+        self.tokens.load(Relaxed) > 0
+    }
+
+    pub(crate) fn count_token(&self) {
+        self.tokens.fetch_add(1, Relaxed);
+    }
+
+    /// One token less. Answers whether it was the last.
+    #[must_use]
+    pub(crate) fn uncount_token(&self) -> bool {
+        self.tokens.fetch_sub(1, Relaxed) == 1
+    }
+}
