@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""Runs small asyncio programs and writes what they say to transcript.txt.
+"""Runs small asyncio programs and writes what they say to two transcripts.
 
-    python3 tests/asyncio/record.py            # writes transcript.txt
-    python3 tests/asyncio/record.py --check    # compares with it instead
+    python3 tests/asyncio/record.py            # writes them
+    python3 tests/asyncio/record.py --check    # compares with them instead
 
-tests/asyncio.rs holds the same programs for hearken, under the same names,
-and compares line by line. It reads the text only, so that Python (3.11 or
-newer) is needed to record and not to test.
+transcript.txt is about tasks. tests/asyncio.rs holds the same programs for
+hearken, under the same names, and compares line by line. cancellation.txt is
+about cancellation, and has the programs in it: see cancellation.py. The tests
+read the text only, so that Python (3.13 or newer, since uncancel took nothing
+back before) is needed to record and not to test.
 
 Time is a virtual clock that jumps to the next deadline when nothing is ready,
 as hearken's ManualClock does. So a transcript doesn't depend on the machine,
 and takes no time.
 
-What is deliberately different in hearken, and therefore not recorded:
+What is deliberately different in hearken, and therefore not recorded (and in
+cancellation.py what is about cancellation):
 
 - Rust has one owner for a Task: several awaiters of one task, one callback
   registered twice, and one task twice in a gather have no counterpart.
@@ -38,8 +41,7 @@ What is deliberately different in hearken, and therefore not recorded:
   in the pass after one.
 - The wording of messages, and the words of reports other than their error.
 
-Recorded later, with the parts that they need: scopes (except CancelledError),
-cancellation forwarded to an awaited task, shield, wait, groups, interrupts.
+Recorded later: wait, as_completed, interrupts.
 """
 
 import asyncio
@@ -48,7 +50,12 @@ import pathlib
 import selectors
 import sys
 
-TRANSCRIPT = pathlib.Path(__file__).with_name("transcript.txt")
+sys.dont_write_bytecode = True  # nothing is left behind in the folder
+
+import cancellation
+from cancellation import Boom
+
+HERE = pathlib.Path(__file__).parent
 MILLISECOND = 0.001
 
 PROGRAMS = []
@@ -86,10 +93,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self):
         return self.clock.now
-
-
-class Boom(Exception):
-    pass
 
 
 def transcript_of(main):
@@ -752,14 +755,30 @@ async def a_body_that_fails_under_a_timeout_gives_its_own_error(say):
 # Writing it down -------------------------------------------------------------
 
 
-def record():
-    blocks = []
+def blocks():
     for main in PROGRAMS:
         lines = transcript_of(main)
-        if transcript_of(main) != lines:
-            sys.exit(f"{main.__name__} says something else every time")
-        blocks.append("\n".join([f"[{main.__name__}]", *lines]) + "\n")
-    return "\n".join(blocks)
+        yield "\n".join([f"[{main.__name__}]", *lines]) + "\n"
+
+
+def cancellation_of(text):
+    play = cancellation.Play()
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(play.run(text))
+    return play.lines
+
+
+RECORDINGS = {
+    "transcript.txt": blocks,
+    "cancellation.txt": lambda: cancellation.blocks(cancellation_of),
+}
+
+
+def recorded(name):
+    text = "\n".join(RECORDINGS[name]())
+    if "\n".join(RECORDINGS[name]()) != text:
+        sys.exit(f"{name} is different every time")
+    return text
 
 
 def without_comments(text):
@@ -770,15 +789,18 @@ def without_comments(text):
 
 def main():
     version = ".".join(map(str, sys.version_info[:3]))
-    text = f"# What asyncio of CPython {version} says; written by record.py.\n\n"
-    text += record()
-    if sys.argv[1:] == ["--check"]:
-        if without_comments(TRANSCRIPT.read_text()) != without_comments(text):
-            sys.exit(f"CPython {version} says something else than {TRANSCRIPT.name}")
-    elif sys.argv[1:]:
+    if sys.version_info < (3, 13):
+        sys.exit(f"CPython {version} is too old: in 3.13 uncancel learnt to take back")
+    if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: record.py [--check]")
-    else:
-        TRANSCRIPT.write_text(text)
+    for name in RECORDINGS:
+        text = f"# What asyncio of CPython {version} says; written by record.py.\n\n"
+        text += recorded(name)
+        path = HERE / name
+        if not sys.argv[1:]:
+            path.write_text(text)
+        elif without_comments(path.read_text()) != without_comments(text):
+            sys.exit(f"CPython {version} says something else than {name}")
 
 
 if __name__ == "__main__":
