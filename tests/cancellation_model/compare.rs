@@ -162,6 +162,13 @@ fn smaller_steps(step: &Step) -> Vec<Step> {
                 smaller.push(with(Act::Group { tasks: less, body: body.clone() }));
             }
         }
+        Act::Stream { parts, each } => {
+            for at in 0..parts.len() {
+                let mut less = parts.clone();
+                less.remove(at);
+                smaller.push(with(Act::Stream { parts: less, each: each.clone() }));
+            }
+        }
         Act::Repeat(times, part) if *times > 1 => {
             smaller.push(with(Act::Repeat(times - 1, part.clone())));
         }

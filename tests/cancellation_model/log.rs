@@ -22,9 +22,13 @@ impl Log {
         self
     }
 
-    /// Whether a line with this text was said then.
-    pub fn has(&self, now: Moment, what: &str) -> bool {
-        self.lines.iter().any(|line| line.0 == now && line.2.contains(what))
+    pub fn has(&self, now: Moment, label: u32, what: &str) -> bool {
+        self.lines.iter().any(|line| (line.0, line.1, &*line.2) == (now, label, what))
+    }
+
+    /// Whether a line that begins so was ever said.
+    pub fn has_at_any_time(&self, label: u32, what: &str) -> bool {
+        self.lines.iter().any(|line| line.1 == label && line.2.starts_with(what))
     }
 
     /// Both logs, side by side; a line that only one has is marked.

@@ -70,6 +70,10 @@ pub enum Act {
     Set(Vec<Step>),
     /// The same by futures-concurrency: also wakers of their own.
     Concurrent(Vec<Step>),
+    /// A `FuturesUnordered`, of which one comes out after the other: `while let
+    /// Some(ending) = set.next().await { each.await?; }`. While `each` runs, the
+    /// others are kept and not polled.
+    Stream { parts: Vec<Step>, each: Box<Step> },
     /// `select(first, second).await`
     Select { first: Box<Step>, second: Box<Step>, loser: Loser },
 }
@@ -145,6 +149,7 @@ impl Step {
             Act::Seq(parts) | Act::Gather(_, parts) | Act::Join(parts) => parts.iter_mut().collect(),
             Act::Set(parts) | Act::Concurrent(parts) => parts.iter_mut().collect(),
             Act::Group { tasks, body } => tasks.iter_mut().chain([&mut **body]).collect(),
+            Act::Stream { parts, each } => parts.iter_mut().chain([&mut **each]).collect(),
             Act::Select { first, second, loser: Loser::Park { then, .. } } => {
                 vec![first, second, then]
             }
@@ -255,6 +260,7 @@ impl Step {
             Act::Join(_) => "join".to_owned(),
             Act::Set(_) => "set".to_owned(),
             Act::Concurrent(_) => "concurrent join".to_owned(),
+            Act::Stream { .. } => "stream of branches, the last for each that ends".to_owned(),
             act => format!("{act:?}"),
         };
         writeln!(f, "{:width$}{:>3}  {head}", "", self.label, width = 4 * depth)?;

@@ -195,11 +195,10 @@ fn spawn(
     task.on_done(move |finished| {
         let words = match finished.info().state() {
             TaskState::Succeeded => "ended with a value".to_owned(),
-            TaskState::Failed => "ended as failed".to_owned(),
-            TaskState::Panicked => "ended as panicked".to_owned(),
+            TaskState::Failed | TaskState::Panicked => "has failed".to_owned(),
             TaskState::Cancelled => match finished.error() {
                 Err(OutcomeError::Ended(TaskError::Cancelled(why))) => {
-                    format!("was cancelled: {}", why.reason())
+                    format!("was cancelled: {}", reason(why.reason()))
                 }
                 Err(OutcomeError::Ended(_)) => "was cancelled: in another way".to_owned(),
                 _ => "was cancelled: taken".to_owned(),
@@ -275,7 +274,7 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
                 }
                 Err(token) => token,
             };
-            say(&format!("heard {:?}: {}", token.origin(), token.reason()));
+            say(&format!("heard {:?}: {}", token.origin(), reason(token.reason())));
             run(cleanup).await?;
             say(&format!("{after:?}"));
             match after {
@@ -373,6 +372,19 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
             endings.sort_by_key(|(at, _)| *at);
             first_error(stage, label, endings.into_iter().map(|(_, ending)| ending).collect())
         }
+        Act::Stream { parts, each } => {
+            let named = |part| {
+                let branch = run(part);
+                async move { (part.label, branch.await) }
+            };
+            let mut set: FuturesUnordered<_> = parts.iter().map(named).collect();
+            while let Some((branch, ending)) = set.next().await {
+                say(&format!("branch {branch} gave {}", words(&ending)));
+                drop(ending);
+                run(each).await?;
+            }
+            Ok(())
+        }
         Act::Select { first, second, loser } => {
             let (mut first_future, mut second_future) = (run(first), run(second));
             let (winner, ending, lost) = match select(&mut first_future, &mut second_future).await {
@@ -451,6 +463,13 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The reasons of a group are all one here.
+fn reason(reason: &str) -> &str {
+    let of_group =
+        ["another task of the group has failed", "a sibling has failed", "its group was dropped"];
+    if of_group.contains(&reason) { "its group" } else { reason }
+}
+
 fn words(ending: &Ending) -> String {
     match ending {
         Ok(()) => "a value".to_owned(),
@@ -460,13 +479,13 @@ fn words(ending: &Ending) -> String {
 
 fn words_of(error: &anyhow::Error) -> String {
     if let Some(token) = error.downcast_ref::<Cancelled>() {
-        return format!("token: {}", token.reason());
+        return format!("token: {}", reason(token.reason()));
     }
     if error.is::<Elapsed>() {
         return "elapsed".to_owned();
     }
     if let Some(cancelled) = error.downcast_ref::<TaskCancelled>() {
-        return format!("cancelled task: {}", cancelled.reason());
+        return format!("cancelled task: {}", reason(cancelled.reason()));
     }
     if let Some(panicked) = error.downcast_ref::<Panicked>() {
         return panicked.message().to_owned();

@@ -306,26 +306,44 @@ impl World {
     }
 
     /// A node is kept and not polled any more: nothing in it takes part in
-    /// anything, and what it was waiting with is given up (4.11).
-    pub fn park(&mut self, node: NodeId) {
-        for node in [node].into_iter().chain(self.inside(node)) {
-            if let Some(request) = self.nodes[node].outward() {
-                self.is_unanswered_again(request);
-            }
-            match &mut self.nodes[node].state {
+    /// anything, and what it was waiting with is given up (4.11); but not the
+    /// request of an owner that is parked with it.
+    pub fn park(&mut self, parked: NodeId) {
+        let all: Vec<NodeId> = [parked].into_iter().chain(self.inside(parked)).collect();
+        for &node in &all {
+            let owner = |request| self.owner(request).expect("it has been delivered");
+            let is_outer = |request: &RequestId| !all.contains(&owner(*request));
+            let outward = self.nodes[node].outward().filter(is_outer);
+            let mut state = self.nodes[node].state.clone();
+            match &mut state {
                 State::Tasks(tasks) => {
-                    tasks.passed.clear();
-                    tasks.waits_for.clear();
-                    tasks.outward = None;
+                    tasks.passed.retain(|request| !is_outer(request));
+                    tasks.outward = tasks.outward.filter(|request| !is_outer(request));
+                    if tasks.passed.is_empty() {
+                        tasks.waits_for.clear();
+                    }
                 }
                 State::Shield(held) => {
-                    let held = std::mem::take(held);
-                    self.is_through(node, held);
+                    let given_up = held.extract_if(.., |request| is_outer(request)).collect();
+                    self.is_through(node, given_up);
                 }
                 _ => {}
             }
+            self.nodes[node].state = state;
+            outward.into_iter().for_each(|request| self.is_unanswered_again(request));
         }
-        self.nodes[node].is_parked = true;
+        self.nodes[parked].is_parked = true;
+    }
+}
+
+impl World {
+    /// A parked node is polled again. It was not there, as far as the delivery of
+    /// this moment is concerned.
+    pub fn unpark(&mut self, node: NodeId) {
+        self.nodes[node].is_parked = false;
+        for node in self.whole(node) {
+            self.nodes[node].entered = self.deliveries;
+        }
     }
 }
 

@@ -117,8 +117,7 @@ impl World {
             Some(own) => own,
             None if !failed => return,
             None => {
-                let reason = "another task of the group has failed";
-                let own = self.own_request(node, "Group", reason);
+                let own = self.own_request(node, "Group", "its group");
                 self.group_of(node).abort = Some(own);
                 let youngest_first: Vec<TaskId> = tasks.into_iter().rev().collect();
                 self.pass_on(own, &youngest_first);
@@ -174,7 +173,7 @@ impl World {
         if group.abort.is_none() && group.passed.is_empty() {
             let wish = self.new_wish();
             for &task in group.tasks.iter().rev() {
-                self.ask(task, wish, "Group", "its group was dropped");
+                self.ask(task, wish, "Group", "its group");
             }
         }
     }

@@ -272,8 +272,7 @@ impl World {
         let ending = self.owned_by_group(task, ending);
         let words = match &ending {
             Ending::Value => "ended with a value".to_owned(),
-            Ending::Failed(_) => "ended as failed".to_owned(),
-            Ending::Panicked(_) => "ended as panicked".to_owned(),
+            Ending::Failed(_) | Ending::Panicked(_) => "has failed".to_owned(),
             Ending::Cancelled(request) => format!("was cancelled: {}", self.reason(*request)),
         };
         self.log.say(self.now, self.tasks[task].label, words);

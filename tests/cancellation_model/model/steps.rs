@@ -117,6 +117,7 @@ impl World {
             Act::Gather(kind, bodies) => self.gather(node, *kind, bodies),
             Act::Group { tasks, body } => self.group(node, tasks, body),
             Act::Join(parts) | Act::Set(parts) | Act::Concurrent(parts) => self.join(node, parts),
+            Act::Stream { parts, each } => self.stream(node, parts, each),
             Act::Select { first, second, loser } => self.select(node, first, second, loser),
         }
     }
@@ -176,6 +177,44 @@ impl World {
         Some(ends.into_iter().flatten().find(|end| *end != End::Value).unwrap_or(End::Value))
     }
 
+    /// One comes out after the other; while `each` runs, the others are parked.
+    fn stream(&mut self, node: NodeId, parts: &[Step], each: &Step) -> Option<End> {
+        if let State::New = self.nodes[node].state {
+            self.set(node, State::Part(0));
+            for part in parts {
+                self.enter(node, part);
+            }
+        }
+        loop {
+            if let State::Part(1) = self.nodes[node].state {
+                let last = *self.nodes[node].children.last().expect("it is the last");
+                match self.go_on(last)? {
+                    End::Value => self.set(node, State::Part(0)),
+                    end => return Some(end),
+                }
+                for branch in self.nodes[node].children.clone() {
+                    self.unpark(branch);
+                }
+            }
+            let branches = self.nodes[node].children.clone();
+            if branches.is_empty() {
+                return Some(End::Value);
+            }
+            let ended = branches.iter().find_map(|&branch| Some((branch, self.go_on(branch)?)));
+            let (branch, end) = ended?;
+            if matches!(end, End::Panic(_)) {
+                return Some(end);
+            }
+            let (label, words) = (self.label(branch), self.words(&end));
+            self.say(node, format!("branch {label} gave {words}"));
+            for branch in self.nodes[node].children.clone() {
+                self.park(branch);
+            }
+            self.set(node, State::Part(1));
+            self.enter(node, each);
+        }
+    }
+
     fn select(&mut self, node: NodeId, first: &Step, second: &Step, loser: &Loser) -> Option<End> {
         match self.nodes[node].state {
             State::New => {
@@ -224,7 +263,7 @@ impl World {
                 return Some(end);
             }
             self.set(node, State::Part(2));
-            self.nodes[lost].is_parked = false;
+            self.unpark(lost);
         }
         self.go_on(lost)
     }

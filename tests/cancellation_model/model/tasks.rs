@@ -117,7 +117,7 @@ impl World {
             }
         } else if let (Kind::TryGather, Some(_), false) = (kind, first_failed, is_aborted) {
             self.tasks_of(node).is_aborted = true;
-            let siblings = self.own_request(node, "Group", "a sibling has failed");
+            let siblings = self.own_request(node, "Group", "its group");
             self.pass_on(siblings, &tasks);
         }
         let all_ended = tasks.iter().all(|&task| self.has_ended(task));
