@@ -20,8 +20,22 @@ pub fn generate(seed: u64, style: Style) -> Program {
     let count = if generator.random.one_in(5) { 2 } else { 1 };
     let tasks = (0..count).map(|_| generator.body(count)).collect();
     let mut program = Program::new(tasks, vec![]).numbered();
+    // A panic in the drop of a set leaks what else is in it.
+    let in_set = |act: &Act| {
+        matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. })
+    };
+    if program.tasks.iter().any(|task| task.contains(&in_set)) {
+        program.tasks.iter_mut().for_each(without_bombs);
+    }
     program.requests = generator.requests(&program);
     program.numbered()
+}
+
+fn without_bombs(step: &mut Step) {
+    if step.act == Act::Bomb {
+        step.act = Act::Pending;
+    }
+    step.parts_mut().into_iter().for_each(without_bombs);
 }
 
 /// SplitMix64: the same on every machine.

@@ -9,8 +9,8 @@ use futures::stream::FuturesUnordered;
 use futures_concurrency::future::Join;
 use hearken::{
     AwaitedItself, Budget, Cancelled, CleanupFailed, Elapsed, Executor, Group, GroupError,
-    ManualClock, Next, OutcomeError, OwnedByGroup, Panicked, ReportKind, Task, TaskCancelled, TaskError,
-    TaskRef, TaskState, Verdict,
+    ManualClock, Next, OwnedByGroup, Panicked, ReportKind, Task, TaskCancelled, TaskRef, TaskState,
+    Verdict,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -41,8 +41,14 @@ pub fn run(program: &Program, end: Moment, mode: Mode) -> Log {
     let builder = builder.handler({
         let stage = stage.clone();
         move |report| {
-            if let (ReportKind::NeverRetrieved, Some(task)) = (report.kind(), report.task()) {
-                stage.say(task.name().parse().unwrap_or(0), "is reported");
+            let task = report.task().and_then(|task| task.name().parse().ok()).unwrap_or(0);
+            match report.kind() {
+                ReportKind::NeverRetrieved => stage.say(task, "is reported"),
+                ReportKind::Cancelled => {
+                    let why = report.message().strip_prefix("a task was cancelled: ");
+                    stage.say(task, format!("was cancelled: {}", reason(why.unwrap_or("?"))));
+                }
+                _ => {}
             }
             Verdict::Proceed
         }
@@ -194,16 +200,10 @@ fn spawn(
     let said = stage.clone();
     task.on_done(move |finished| {
         let words = match finished.info().state() {
-            TaskState::Succeeded => "ended with a value".to_owned(),
-            TaskState::Failed | TaskState::Panicked => "has failed".to_owned(),
-            TaskState::Cancelled => match finished.error() {
-                Err(OutcomeError::Ended(TaskError::Cancelled(why))) => {
-                    format!("was cancelled: {}", reason(why.reason()))
-                }
-                Err(OutcomeError::Ended(_)) => "was cancelled: in another way".to_owned(),
-                _ => "was cancelled: taken".to_owned(),
-            },
-            state => format!("ended as {state:?}"),
+            TaskState::Succeeded => "ended with a value",
+            TaskState::Failed | TaskState::Panicked => "has failed",
+            TaskState::Cancelled => return, // the report has the reason
+            state => unreachable!("it has not ended: {state:?}"),
         };
         said.say(label, words);
     });

@@ -35,7 +35,7 @@ impl World {
                 None if self.an_outer_one_has_passed(node) => return None,
                 None => {}
             }
-            if self.somebody_goes_first(node, taken) {
+            if self.somebody_goes_first(node, deadline.asked, taken) {
                 return None;
             }
             let own = deadline.asked.unwrap_or_else(|| self.acts(node));
@@ -94,12 +94,17 @@ impl World {
     /// deadline passes goes first: the deadline counts as answered with it.
     fn answered_by_an_outer_request(&mut self, node: NodeId, taken: usize) {
         let Deadline { due, asked, .. } = self.state_of_deadline(node);
-        let rank = self.around(node).len();
-        let outer = self.taken[taken..].iter().any(|&request| self.rank(request) < rank);
-        if outer && asked.is_none() && due <= self.now {
+        if self.outer_one_is_taken(node, taken) && asked.is_none() && due <= self.now {
             let is_answered = true;
             self.set(node, State::Deadline(Deadline { due, asked, is_answered }));
         }
+    }
+
+    /// Whether a request of an owner further out has been taken inside, since so
+    /// many had been taken.
+    pub fn outer_one_is_taken(&self, node: NodeId, taken: usize) -> bool {
+        let rank = self.around(node).len();
+        self.taken[taken..].iter().any(|&request| self.rank(request) < rank)
     }
 
     /// Whether a deadline around this one, not beyond a shield, has passed, and
@@ -121,8 +126,12 @@ impl World {
 
     /// Whether a request of an owner further out, not beyond a shield, has not
     /// been delivered yet. It is never turned into `Elapsed`.
-    fn somebody_goes_first(&self, node: NodeId, taken: usize) -> bool {
-        let own = self.state_of_deadline(node).asked;
+    pub fn somebody_goes_first(
+        &self,
+        node: NodeId,
+        own: Option<RequestId>,
+        taken: usize,
+    ) -> bool {
         let carried = self.carried.map(|(request, _)| request).filter(|&r| Some(r) != own);
         let is_untaken = |request| !self.is_taken(node, request, taken);
         let asked_of = |around: NodeId| match &self.nodes[around].state {

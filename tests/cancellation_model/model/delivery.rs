@@ -8,6 +8,7 @@
 
 use super::tree::{NodeId, State};
 use super::{TaskId, World};
+use std::cmp::Reverse;
 
 pub type RequestId = usize;
 
@@ -121,6 +122,11 @@ impl World {
         }
     }
 
+    /// Of several, that of the outermost owner; of several of that, the latest.
+    pub fn outermost(&self, requests: impl IntoIterator<Item = RequestId>) -> Option<RequestId> {
+        requests.into_iter().min_by_key(|&request| (self.rank(request), Reverse(request)))
+    }
+
     pub fn owner(&self, request: RequestId) -> Option<NodeId> {
         match self.requests[request].owner {
             Owner::Task(task) => self.tasks[task].root,
@@ -201,9 +207,10 @@ impl World {
     }
 
     /// Whether somebody inside has taken a request, since so many had been taken;
-    /// or holds it, or lets it go outward.
+    /// or holds it, or lets it go outward; or it has been taken back.
     pub fn is_taken(&self, node: NodeId, request: RequestId, since: usize) -> bool {
-        self.taken[since..].contains(&request)
+        self.is_answered(request)
+            || self.taken[since..].contains(&request)
             || self.holds(node, request)
             || self.is_going_outward(node, request)
     }
@@ -293,7 +300,7 @@ impl World {
             }
             State::Shield(held) => self.is_through(node, held),
             State::Tasks(tasks) => tasks.tasks.into_iter().for_each(|task| self.detach(task)),
-            State::Group(group) => self.drop_group(group),
+            State::Group(_) => self.drop_group(node),
             _ => {}
         }
         None

@@ -20,6 +20,7 @@ impl World {
         if self.group_of(node).outward.is_some() {
             return None;
         }
+        let taken = self.taken.len();
         if self.has_body(node) {
             self.body_goes_on(node);
         } else if let Some(request) = self.carried_to(node) {
@@ -27,7 +28,7 @@ impl World {
             self.taken.push(request);
             self.passes_on_to_members(node, request);
         }
-        self.aborts_if_one_has_failed(node);
+        self.aborts_if_one_has_failed(node, taken);
         let all_ended = self.group_of(node).tasks.clone().iter().all(|&task| self.has_ended(task));
         if self.has_body(node) || !all_ended { None } else { self.group_ends(node) }
     }
@@ -110,8 +111,10 @@ impl World {
     }
 
     /// All tasks are cancelled, the youngest first, once; and the body is told.
-    fn aborts_if_one_has_failed(&mut self, node: NodeId) {
-        let Group { errors, answer, abort, tasks, .. } = self.group_of(node).clone();
+    /// As for a deadline, a request from further out goes first, and the abort
+    /// is answered with it.
+    fn aborts_if_one_has_failed(&mut self, node: NodeId, taken: usize) {
+        let Group { errors, answer, abort, passed, tasks, .. } = self.group_of(node).clone();
         let failed = !errors.is_empty() || matches!(answer, Some(End::Error(_) | End::Panic(_)));
         let own = match abort {
             Some(own) => own,
@@ -119,12 +122,20 @@ impl World {
             None => {
                 let own = self.own_request(node, "Group", "its group");
                 self.group_of(node).abort = Some(own);
-                let youngest_first: Vec<TaskId> = tasks.into_iter().rev().collect();
-                self.pass_on(own, &youngest_first);
+                if passed.is_empty() {
+                    let youngest_first: Vec<TaskId> = tasks.into_iter().rev().collect();
+                    self.pass_on(own, &youngest_first);
+                }
                 own
             }
         };
-        while self.has_body(node) && self.is_unheard(own) {
+        if self.outer_one_is_taken(node, taken) {
+            self.answer(own);
+        }
+        while self.has_body(node)
+            && self.is_unheard(own)
+            && !self.somebody_goes_first(node, Some(own), taken)
+        {
             let taken = self.taken.len();
             match self.deliver(node, own) {
                 Delivery::Ended(end) => self.body_ended(node, end),
@@ -143,7 +154,10 @@ impl World {
         let Group { errors, answer, passed, .. } = self.group_of(node).clone();
         let mut errors: Vec<Error> = errors.into_iter().map(|(_, error)| error).collect();
         match answer {
-            Some(End::Panic(label)) => return Some(End::Panic(label)),
+            Some(End::Panic(label)) => {
+                self.report_collected(node);
+                return Some(End::Panic(label));
+            }
             Some(End::Error(error)) => errors.push(error),
             _ => {}
         }
@@ -153,7 +167,7 @@ impl World {
             self.say(node, format!("gave {words}"));
             return Some(end);
         }
-        if let Some(outermost) = passed.iter().copied().min_by_key(|&r| self.rank(r)) {
+        if let Some(outermost) = self.outermost(passed.iter().copied()) {
             let others = passed.into_iter().filter(|&request| request != outermost);
             others.for_each(|request| self.answer(request));
             self.group_of(node).outward = Some(outermost);
@@ -163,13 +177,19 @@ impl World {
         Some(End::Value)
     }
 
-    /// A group is dropped. One that has asked its tasks already does not ask
-    /// again.
-    pub fn drop_group(&mut self, group: Group) {
-        for (task, _) in &group.errors {
-            let label = self.tasks[*task].label;
+    /// Nobody will hear of the errors that a group has collected.
+    fn report_collected(&mut self, node: NodeId) {
+        for (task, _) in self.group_of(node).errors.clone() {
+            let label = self.tasks[task].label;
             self.log.say(self.now, label, "is reported");
         }
+    }
+
+    /// A group is dropped. One that has asked its tasks already does not ask
+    /// again.
+    pub fn drop_group(&mut self, node: NodeId) {
+        self.report_collected(node);
+        let group = self.group_of(node).clone();
         if group.abort.is_none() && group.passed.is_empty() {
             let wish = self.new_wish();
             for &task in group.tasks.iter().rev() {

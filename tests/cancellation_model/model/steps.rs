@@ -32,7 +32,10 @@ impl World {
         if let Some(parent) = self.nodes[node].parent {
             self.nodes[parent].children.retain(|&child| child != node);
         }
-        Some(panicked.map_or(end, End::Panic))
+        match (end, panicked) {
+            (end @ End::Panic(_), _) | (end, None) => Some(end),
+            (_, Some(panicked)) => Some(End::Panic(panicked)),
+        }
     }
 
     /// The only branch of a node goes on.
@@ -342,8 +345,8 @@ impl World {
             }
             // A clean-up that ends by a cancellation has not failed.
             (End::Error(Error::Token(first)), End::Error(Error::Token(second))) => {
-                let outermost = [first, second].into_iter().min_by_key(|&r| self.rank(r));
-                End::Error(Error::Token(outermost.expect("there are two")))
+                let outermost = self.outermost([first, second]).expect("there are two");
+                End::Error(Error::Token(outermost))
             }
             (_, End::Error(Error::Token(token))) => End::Error(Error::Token(token)),
             (how, End::Error(error)) => {
@@ -413,7 +416,7 @@ impl World {
         let outward = self.outward_to(node).filter(|_| !self.waits_below(node));
         let carried = self.carried_to(node);
         let inward = carried.filter(|&request| !self.is_taken(node, request, taken));
-        outward.into_iter().chain(inward).min_by_key(|&request| self.rank(request))
+        self.outermost(outward.into_iter().chain(inward))
     }
 
     fn take(&mut self, node: NodeId, request: RequestId) -> Inside {

@@ -161,7 +161,7 @@ impl World {
     fn goes_outward(&mut self, node: NodeId, told: Option<RequestId>) {
         self.taken.extend(told);
         let requests = self.tasks_of(node).passed.iter().copied().chain(told).collect::<Vec<_>>();
-        let outermost = requests.iter().copied().min_by_key(|&request| self.rank(request));
+        let outermost = self.outermost(requests.iter().copied());
         for request in requests {
             if Some(request) != outermost {
                 self.answer(request);

@@ -275,7 +275,7 @@ impl World {
         let inside = self.inside(node).into_iter();
         let outward = inside.filter_map(|n| self.nodes[n].outward().map(|request| (n, request)));
         let to_us = outward.filter(|&(n, request)| self.stopper(n, request) == node);
-        to_us.map(|(_, request)| request).min_by_key(|&request| self.rank(request))
+        self.outermost(to_us.map(|(_, request)| request))
     }
 
     /// Who stops what goes outward from a node: the nearest scope or group body
