@@ -172,6 +172,9 @@ impl Generator {
             20 | 21 => Act::Group { tasks: self.some(tasks, 1), body: self.boxed(tasks) },
             22..=24 => Act::Join(self.some(tasks, 2)),
             25 => Act::Set(self.some(tasks, 2)),
+            26 if self.random.one_in(3) => {
+                Act::Stream { parts: self.some(tasks, 1), each: self.boxed(tasks) }
+            }
             26 => Act::Concurrent(self.some(tasks, 2)),
             27 | 28 => Act::Select {
                 first: self.boxed(tasks),

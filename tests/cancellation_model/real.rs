@@ -15,8 +15,10 @@ use hearken::{
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// In what way the executor is run. All give the same log.
@@ -27,8 +29,10 @@ pub enum Mode {
     /// So many pieces of work a turn.
     Polls(usize),
     Shuffled(u64),
-    /// All tasks are woken for nothing each turn.
+    /// At each moment all that wait are woken for nothing.
     Woken,
+    /// The same, by another thread.
+    WokenElsewhere,
 }
 
 /// More turns at one moment are a spin.
@@ -79,8 +83,20 @@ pub fn run(program: &Program, end: Moment, mode: Mode) -> Log {
                         task.uncancel();
                     });
                 }
-                Request::Interrupt => executor.interrupter().interrupt(),
+                Request::Interrupt => {
+                    stage.turn_until_idle(&executor, mode);
+                    executor.interrupter().interrupt();
+                }
             }
+        }
+        let wakers = stage.wakers.take();
+        match mode {
+            Mode::Woken => wakers.into_iter().for_each(Waker::wake),
+            Mode::WokenElsewhere => {
+                let woken = std::thread::spawn(|| wakers.into_iter().for_each(Waker::wake));
+                woken.join().expect("to wake does not panic");
+            }
+            _ => {}
         }
         if !stage.turn_until_idle(&executor, mode) {
             break;
@@ -108,6 +124,8 @@ struct Stage {
     handles: RefCell<Vec<Option<Task<()>>>>,
     /// Nothing is said any more.
     is_over: Cell<bool>,
+    /// Of all leaves that wait.
+    wakers: RefCell<Vec<Waker>>,
     /// How many futures there are that have neither ended nor been dropped.
     futures: Cell<isize>,
     forgotten: Cell<isize>,
@@ -122,6 +140,16 @@ impl Stage {
         if !self.is_over.get() {
             self.log.borrow_mut().say(self.now(), label, what);
         }
+    }
+
+    /// Polls a leaf, and keeps its waker.
+    async fn woken<F: Future>(&self, leaf: F) -> F::Output {
+        let mut leaf = pin!(leaf);
+        poll_fn(|cx| {
+            self.wakers.borrow_mut().push(cx.waker().clone());
+            leaf.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// False if that does not end.
@@ -230,14 +258,14 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
         }
         Act::Sleep(duration) => {
             let waits = Waits::new(stage, label, false);
-            hearken::sleep(Duration::from_millis(*duration)).await;
+            stage.woken(hearken::sleep(Duration::from_millis(*duration))).await;
             say("has slept");
             waits.is_over.set(true);
             Ok(())
         }
         Act::Pending | Act::Bomb => {
             let _waits = Waits::new(stage, label, *act == Act::Bomb);
-            pending().await
+            stage.woken(pending()).await
         }
         Act::Fail => Err(Failure(label).into()),
         Act::Panic => panic!("panic {label}"),

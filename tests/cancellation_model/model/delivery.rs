@@ -189,19 +189,22 @@ impl World {
     ///
     /// Where nobody inside listens, nothing is polled once more. Else the inside
     /// goes on as far as it can, the request with it, and what is ready there
-    /// goes first.
+    /// goes first. If all who could take it are through by that, the request
+    /// meets what is suspended there now: it is delivered anew.
     pub fn deliver(&mut self, owner: NodeId, request: RequestId) -> Delivery {
         self.deliveries += 1;
+        let delivery = self.deliveries;
         if !self.has_listener(owner, self.deliveries) {
             return Delivery::Nobody;
         }
         let taken = self.taken.len();
-        let outer = self.carried.replace((request, self.deliveries));
+        let outer = self.carried.replace((request, delivery));
         let end = self.go_on_inside(owner);
         self.carried = outer;
         match end {
             Some(end) => Delivery::Ended(end),
             None if self.is_taken(owner, request, taken) => Delivery::Taken,
+            None if self.has_newcomer(owner, delivery) => Delivery::Taken,
             None => Delivery::Nobody,
         }
     }
@@ -358,7 +361,8 @@ impl World {
 pub enum Delivery {
     /// The inside has ended meanwhile.
     Ended(super::End),
-    /// Somebody has taken the request, holds it, or lets it go outward.
+    /// Somebody has taken the request, holds it, or lets it go outward; or it is
+    /// to be delivered anew.
     Taken,
     /// The owner acts.
     Nobody,

@@ -35,20 +35,31 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use tree::{Node, NodeId, State};
 
+/// In what order the tasks that are ready are polled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Order {
+    /// First in, first out (7.1).
+    Fifo,
+    /// In any order; the number picks one.
+    Any(u64),
+}
+
 /// What the program must say.
-pub fn answer(program: &Program, end: Moment) -> Log {
-    let mut world = World::default();
+pub fn answer(program: &Program, end: Moment, order: Order) -> Log {
+    let mut world = World { order: Some(order), ..World::default() };
     for task in &program.tasks {
         let task = world.spawn(Rc::new(task.clone()), None);
         world.from_outside.push(task);
     }
     let mut requests: VecDeque<_> = program.requests.iter().enumerate().collect();
     loop {
-        while let Some((number, (_, request))) = requests.front().filter(|(_, r)| r.0 <= world.now) {
-            world.ask_from_outside(*number, *request);
-            requests.pop_front();
+        let due = requests.iter().take_while(|(_, request)| request.0 <= world.now).count();
+        for (number, (_, request)) in requests.drain(..due).collect::<Vec<_>>() {
+            if *request == FromOutside::Interrupt {
+                world.run_until_idle(); // it has a turn of its own
+            }
+            world.ask_from_outside(number, *request);
         }
-        world.wake_sleepers();
         world.run_until_idle();
         let next = world.next_timer().into_iter().chain(requests.front().map(|(_, r)| r.0)).min();
         match next {
@@ -66,6 +77,7 @@ pub fn answer(program: &Program, end: Moment) -> Log {
 #[derive(Default)]
 struct World {
     now: Moment,
+    order: Option<Order>,
     log: Log,
     tasks: Vec<Task>,
     /// The tasks of the program itself, by their numbers.
@@ -186,10 +198,22 @@ impl World {
     }
 
     fn run_until_idle(&mut self) {
-        while let Some(task) = self.queue.pop_front() {
+        self.wake_sleepers();
+        while let Some(task) = self.next_in_queue() {
             if self.tasks[task].ending.is_none() {
                 self.poll_task(task);
             }
+        }
+    }
+
+    fn next_in_queue(&mut self) -> Option<TaskId> {
+        match &mut self.order {
+            Some(Order::Any(seed)) => {
+                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (*seed >> 33) as usize % self.queue.len().max(1);
+                self.queue.remove(at)
+            }
+            _ => self.queue.pop_front(),
         }
     }
 

@@ -414,8 +414,11 @@ impl World {
         let scope = self.nodes[node].scope_mut().expect("only a scope is told");
         scope.heard.extend(newly_taken);
         let outward = self.outward_to(node).filter(|_| !self.waits_below(node));
-        let carried = self.carried_to(node);
-        let inward = carried.filter(|&request| !self.is_taken(node, request, taken));
+        let is_for_us = |&request: &RequestId| {
+            let delivery = self.carried.map_or(0, |(_, delivery)| delivery);
+            !self.is_taken(node, request, taken) && !self.has_newcomer(node, delivery)
+        };
+        let inward = self.carried_to(node).filter(is_for_us);
         self.outermost(outward.into_iter().chain(inward))
     }
 

@@ -250,6 +250,13 @@ impl World {
         inside.iter().map(|&node| &self.nodes[node]).any(|n| n.takes_part() && n.entered < delivery)
     }
 
+    /// Whether anybody inside would take part in a later delivery, and does not
+    /// in this one.
+    pub fn has_newcomer(&self, node: NodeId, delivery: usize) -> bool {
+        let inside = self.inside(node);
+        inside.iter().map(|&node| &self.nodes[node]).any(|n| n.takes_part() && n.entered >= delivery)
+    }
+
     /// Whether a shield inside keeps the request off, or an await inside waits
     /// for tasks that it has passed it on to.
     pub fn holds(&self, node: NodeId, request: RequestId) -> bool {
