@@ -94,7 +94,13 @@ impl World {
     /// deadline passes goes first: the deadline counts as answered with it.
     fn answered_by_an_outer_request(&mut self, node: NodeId, taken: usize) {
         let Deadline { due, asked, .. } = self.state_of_deadline(node);
-        if self.outer_one_is_taken(node, taken) && asked.is_none() && due <= self.now {
+        if !self.outer_one_is_taken(node, taken) || self.now < due {
+            return;
+        }
+        if let Some(own) = asked.filter(|&own| self.is_unheard(own)) {
+            self.answer(own);
+        }
+        if asked.is_none() {
             let is_answered = true;
             self.set(node, State::Deadline(Deadline { due, asked, is_answered }));
         }
