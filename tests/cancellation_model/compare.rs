@@ -1,0 +1,203 @@
+//! Whether the library does what the model says; and if not, the smallest
+//! program that shows it.
+
+use crate::generate::{Style, generate};
+use crate::log::Log;
+use crate::model::{self, Order};
+use crate::program::{Act, Loser, Moment, Program, Step};
+use crate::real::{self, Mode};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// No program takes longer.
+const END: Moment = 100_000_000;
+
+/// Compares so many thousand random programs, or as many as were asked for.
+pub fn try_seeds(thousands: u64, style: Style, mode: impl Fn(u64) -> Mode) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("HEARKEN_FIRST_SEED").unwrap_or(0);
+    let count = number("HEARKEN_SEEDS").unwrap_or(thousands * 1_000);
+    let most = number("HEARKEN_FAULTS").unwrap_or(1);
+    let without = std::env::var("HEARKEN_WITHOUT").unwrap_or_default();
+    let without: Vec<&str> = without.split_whitespace().collect();
+    quietly();
+    let mut faults = 0;
+    for seed in first..first + count {
+        let program = generate(seed, style);
+        let text = format!("{program:?}");
+        if without.iter().any(|word| text.contains(word)) {
+            continue;
+        }
+        let mode = mode(seed);
+        if difference(&program, mode).is_some() {
+            faults += 1;
+            let shrunk = shrink(program, mode);
+            let text = difference(&shrunk, mode).unwrap_or_default();
+            eprintln!("seed {seed} ({style:?}, {mode:?}):\n{shrunk}\n{text}");
+            if faults >= most {
+                break;
+            }
+        }
+    }
+    assert_eq!(faults, 0, "programs that do not do what the model says");
+}
+
+/// How the logs differ, side by side.
+pub fn difference(program: &Program, mode: Mode) -> Option<String> {
+    let answer = |order| model::answer(program, END, order).sorted();
+    let wanted = catch_unwind(AssertUnwindSafe(|| answer(Order::Fifo)));
+    if let (Mode::Shuffled(seed), Ok(wanted)) = (mode, &wanted)
+        && (seed..seed + 6).any(|seed| answer(Order::Any(seed)) != *wanted)
+    {
+        return None; // it depends on the order, and so has no one answer
+    }
+    let got = catch_unwind(AssertUnwindSafe(|| real::run(program, END, mode).sorted()));
+    let wanted = wanted.unwrap_or_else(|_| died("the model panicked"));
+    let got = got.unwrap_or_else(|_| died("the executor panicked"));
+    (wanted != got).then(|| wanted.beside(&got))
+}
+
+/// What the model says.
+pub fn wanted(program: &Program) -> Log {
+    model::answer(program, END, Order::Fifo)
+}
+
+fn died(how: &str) -> Log {
+    let mut log = Log::default();
+    log.say(0, 0, how);
+    log
+}
+
+/// Panics of a program are part of it: nothing is printed of them.
+pub fn quietly() {
+    use std::sync::Once;
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let message = info.payload().downcast_ref::<String>();
+            if !message.is_some_and(|message| message.starts_with("panic ")) {
+                hook(info);
+            }
+        }));
+    });
+}
+
+// ---- Shrinking ----------------------------------------------------------------
+
+/// Makes a program smaller for as long as it still differs.
+fn shrink(mut program: Program, mode: Mode) -> Program {
+    'smaller: loop {
+        for candidate in smaller(&program) {
+            let candidate = candidate.numbered();
+            if difference(&candidate, mode).is_some() {
+                program = candidate;
+                continue 'smaller;
+            }
+        }
+        return program;
+    }
+}
+
+fn smaller(program: &Program) -> Vec<Program> {
+    let mut smaller = vec![];
+    for at in 0..program.tasks.len() {
+        if program.tasks.len() > 1 {
+            let mut less = program.clone();
+            less.tasks.remove(at);
+            smaller.push(less);
+        }
+    }
+    for at in 0..program.requests.len() {
+        let mut less = program.clone();
+        less.requests.remove(at);
+        smaller.push(less);
+    }
+    for at in 0..program.tasks.len() {
+        for step in smaller_steps(&program.tasks[at]) {
+            let mut less = program.clone();
+            less.tasks[at] = step;
+            smaller.push(less);
+        }
+    }
+    smaller
+}
+
+/// A step with less in it: one of its parts instead of it, a simpler step, or
+/// one of its parts made smaller.
+fn smaller_steps(step: &Step) -> Vec<Step> {
+    let with = |act: Act| Step { label: step.label, act };
+    let mut smaller = vec![];
+    if !matches!(step.act, Act::Log) {
+        smaller.push(with(Act::Log));
+        if !matches!(step.act, Act::Pending | Act::Sleep(_)) {
+            smaller.push(with(Act::Pending));
+        }
+    }
+    // A part may be the body of another task: it keeps our label when we are one.
+    for part in step.parts() {
+        smaller.push(with(part.act.clone()));
+        smaller.push(part);
+    }
+    match &step.act {
+        Act::Seq(parts) | Act::Join(parts) | Act::Set(parts) | Act::Concurrent(parts) => {
+            for at in 0..parts.len() {
+                let mut less = parts.clone();
+                less.remove(at);
+                smaller.push(with(match &step.act {
+                    Act::Seq(_) => Act::Seq(less),
+                    Act::Join(_) => Act::Join(less),
+                    Act::Set(_) => Act::Set(less),
+                    _ => Act::Concurrent(less),
+                }));
+            }
+            if matches!(step.act, Act::Set(_) | Act::Concurrent(_)) {
+                smaller.push(with(Act::Join(parts.clone())));
+            }
+        }
+        Act::Gather(kind, parts) => {
+            for at in 0..parts.len() {
+                let mut less = parts.clone();
+                less.remove(at);
+                smaller.push(with(Act::Gather(*kind, less)));
+            }
+        }
+        Act::Group { tasks, body } => {
+            for at in 0..tasks.len() {
+                let mut less = tasks.clone();
+                less.remove(at);
+                smaller.push(with(Act::Group { tasks: less, body: body.clone() }));
+            }
+        }
+        Act::Stream { parts, each } => {
+            for at in 0..parts.len() {
+                let mut less = parts.clone();
+                less.remove(at);
+                smaller.push(with(Act::Stream { parts: less, each: each.clone() }));
+            }
+        }
+        Act::Repeat(times, part) if *times > 1 => {
+            smaller.push(with(Act::Repeat(times - 1, part.clone())));
+        }
+        Act::Select { first, second, loser } if *loser != Loser::Drop => {
+            let (first, second) = (first.clone(), second.clone());
+            smaller.push(with(Act::Select { first, second, loser: Loser::Drop }));
+        }
+        Act::Finally { inside, .. } => {
+            smaller.push(with(Act::Scope {
+                inside: inside.clone(),
+                cleanup: Box::new(Step::new(Act::Log)),
+                after: crate::program::After::Return,
+            }));
+        }
+        _ => {}
+    }
+    let count = step.parts().len();
+    for at in 0..count {
+        for part in smaller_steps(&step.parts()[at]) {
+            let mut less = step.clone();
+            *less.parts_mut()[at] = part;
+            smaller.push(less);
+        }
+    }
+    smaller
+}

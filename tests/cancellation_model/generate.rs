@@ -1,0 +1,207 @@
+//! Random programs, small ones mostly: those find most.
+
+use crate::program::{Act, After, Kind, Loser, Moment, Program, Request, Step};
+
+/// What the moments of a program are like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Style {
+    /// No two things happen at the same moment by chance.
+    Distinct,
+    /// Many do.
+    Ties,
+}
+
+pub fn generate(seed: u64, style: Style) -> Program {
+    let mut random = Random(seed);
+    // The first numbers of neighbouring seeds are alike in nothing, but the
+    // size is better known: every sixteenth program is larger.
+    let size = if seed % 16 == 15 { 14 + random.below(16) } else { 3 + random.below(9) };
+    let mut generator = Generator { random, style, left: size as isize, used: vec![], bombs: 1 };
+    let count = if generator.random.one_in(5) { 2 } else { 1 };
+    let tasks = (0..count).map(|_| generator.body(count)).collect();
+    let mut program = Program::new(tasks, vec![]).numbered();
+    // A panic in the drop of a set leaks what else is in it.
+    let in_set = |act: &Act| {
+        matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. })
+    };
+    if program.tasks.iter().any(|task| task.contains(&in_set)) {
+        program.tasks.iter_mut().for_each(without_bombs);
+    }
+    program.requests = generator.requests(&program);
+    program.numbered()
+}
+
+fn without_bombs(step: &mut Step) {
+    if step.act == Act::Bomb {
+        step.act = Act::Pending;
+    }
+    step.parts_mut().into_iter().for_each(without_bombs);
+}
+
+/// SplitMix64: the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+struct Generator {
+    random: Random,
+    style: Style,
+    /// How many steps there may still be, about.
+    left: isize,
+    /// Which durations there are already.
+    used: Vec<Moment>,
+    bombs: usize,
+}
+
+impl Generator {
+    /// A moment, or a duration. All sums of different ones are different: a
+    /// program has few, and each has bits of its own below a large random part.
+    fn moment(&mut self) -> Moment {
+        if self.style == Style::Ties {
+            return 1 + self.random.below(4) as Moment;
+        }
+        loop {
+            let moment = 1_000 + self.random.below(1 << 16) as Moment * 7;
+            if !self.used.contains(&moment) {
+                self.used.push(moment);
+                return moment;
+            }
+        }
+    }
+
+    fn requests(&mut self, program: &Program) -> Vec<(Moment, Request)> {
+        let bodies = program.bodies();
+        let count = [1, 1, 1, 2, 2, 3, 0][self.random.below(7)];
+        let mut interrupted = false;
+        let mut requests = vec![];
+        for _ in 0..count {
+            let at = self.moment() * if self.random.one_in(3) { 2 } else { 1 };
+            // Most often the first task.
+            let which = if self.random.one_in(3) { self.random.below(bodies.len()) } else { 0 };
+            let request = match self.random.below(12) {
+                0 => Request::Uncancel(bodies[which]),
+                1 if !interrupted => {
+                    interrupted = true;
+                    Request::Interrupt
+                }
+                _ => Request::Cancel(bodies[which]),
+            };
+            requests.push((at, request));
+        }
+        requests
+    }
+
+    /// The body of a task.
+    fn body(&mut self, tasks: usize) -> Step {
+        let mut parts = vec![self.step(tasks)];
+        while self.left > 0 && parts.len() < 4 && !self.random.one_in(3) {
+            parts.push(self.step(tasks));
+        }
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Step::new(Act::Seq(parts)),
+        }
+    }
+
+    fn boxed(&mut self, tasks: usize) -> Box<Step> {
+        Box::new(self.step(tasks))
+    }
+
+    fn some(&mut self, tasks: usize, least: usize) -> Vec<Step> {
+        let count = least + self.random.below(2);
+        (0..count).map(|_| self.step(tasks)).collect()
+    }
+
+    fn leaf(&mut self, tasks: usize) -> Act {
+        match self.random.below(24) {
+            0..=8 => Act::Sleep(self.moment()),
+            9..=15 => Act::Pending,
+            16 | 17 => Act::Log,
+            18 => Act::Fail,
+            19 => Act::CancelSelf,
+            20 if self.random.one_in(2) => Act::Uncancel,
+            21 if self.random.one_in(3) => Act::Panic,
+            22 if self.bombs > 0 && self.random.one_in(3) => {
+                self.bombs -= 1;
+                Act::Bomb
+            }
+            23 if tasks > 1 => Act::AwaitTask(self.random.below(tasks)),
+            _ => Act::Sleep(self.moment()),
+        }
+    }
+
+    fn step(&mut self, tasks: usize) -> Step {
+        self.left -= 1;
+        if self.left <= 0 || self.random.one_in(5) {
+            return Step::new(self.leaf(tasks));
+        }
+        let act = match self.random.below(34) {
+            0..=4 => Act::Scope {
+                inside: self.boxed(tasks),
+                cleanup: Box::new(self.cleanup(tasks)),
+                after: [After::Accept, After::Return, After::Rethrow, After::Drop]
+                    [self.random.below(4)],
+            },
+            5..=7 => Act::Shield(self.boxed(tasks)),
+            8..=11 => Act::Timeout(self.moment(), self.boxed(tasks)),
+            12..=14 => Act::Finally {
+                inside: self.boxed(tasks),
+                cleanup: Box::new(self.cleanup(tasks)),
+            },
+            15..=18 => Act::Await(self.boxed(tasks)),
+            19 => {
+                let kind = [Kind::Gather, Kind::TryGather, Kind::Settle][self.random.below(3)];
+                Act::Gather(kind, self.some(tasks, 1))
+            }
+            20 | 21 => Act::Group { tasks: self.some(tasks, 1), body: self.boxed(tasks) },
+            22..=24 => Act::Join(self.some(tasks, 2)),
+            25 => Act::Set(self.some(tasks, 2)),
+            26 if self.random.one_in(3) => {
+                Act::Stream { parts: self.some(tasks, 1), each: self.boxed(tasks) }
+            }
+            26 => Act::Concurrent(self.some(tasks, 2)),
+            27 | 28 => Act::Select {
+                first: self.boxed(tasks),
+                second: self.boxed(tasks),
+                loser: match self.random.below(5) {
+                    0 | 1 => Loser::Drop,
+                    2 => Loser::Forget,
+                    _ => Loser::Park {
+                        then: self.boxed(tasks),
+                        resume: self.random.one_in(2),
+                    },
+                },
+            },
+            29 => Act::Try(self.boxed(tasks)),
+            30 => Act::Spawn(self.boxed(tasks)),
+            31 if self.random.one_in(2) => Act::Repeat(2, self.boxed(tasks)),
+            _ => return self.body(tasks),
+        };
+        Step::new(act)
+    }
+
+    /// A clean-up: mostly a short one.
+    fn cleanup(&mut self, tasks: usize) -> Step {
+        match self.random.below(6) {
+            0 | 1 => Step::new(Act::Log),
+            2..=4 => Step::new(Act::Sleep(self.moment())),
+            _ => self.step(tasks),
+        }
+    }
+}

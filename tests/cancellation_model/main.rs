@@ -1,0 +1,59 @@
+//! Cancellation, compared with its specification.
+//!
+//! Where rules meet, cases written by hand are not enough. So here the rules
+//! stand as a *model* (`model/`), a few hundred lines of plain data that say
+//! what a program must say and when, and random programs run on both. What
+//! differs is shrunk and printed.
+//!
+//! More programs than by default, from another seed on:
+//!
+//! ```text
+//! HEARKEN_SEEDS=100000 HEARKEN_FIRST_SEED=5000 cargo test --test cancellation_model
+//! ```
+
+mod cases;
+mod compare;
+mod generate;
+mod log;
+mod model;
+mod program;
+mod real;
+
+use compare::try_seeds;
+use generate::Style;
+use real::Mode;
+
+#[test]
+fn random_programs_do_what_the_model_says() {
+    try_seeds(4, Style::Distinct, |_| Mode::Plain);
+}
+
+#[test]
+fn also_when_much_happens_at_the_same_moment() {
+    try_seeds(4, Style::Ties, |_| Mode::Plain);
+}
+
+#[test]
+fn also_with_little_work_a_turn() {
+    try_seeds(2, Style::Ties, |seed| Mode::Polls(1 + seed as usize % 3));
+}
+
+#[test]
+fn also_in_a_shuffled_order() {
+    try_seeds(2, Style::Distinct, Mode::Shuffled);
+}
+
+#[test]
+fn also_when_woken_for_nothing() {
+    try_seeds(2, Style::Distinct, |_| Mode::Woken);
+}
+
+#[test]
+fn also_when_woken_by_another_thread() {
+    try_seeds(1, Style::Distinct, |_| Mode::WokenElsewhere);
+}
+
+#[test]
+fn also_in_debug_mode() {
+    try_seeds(1, Style::Ties, |_| Mode::Debug);
+}

@@ -1,0 +1,200 @@
+//! How a group goes on (5.4).
+
+use super::delivery::{Delivery, RequestId};
+use super::tree::{Group, NodeId, State};
+use super::{End, Error, TaskId, World};
+use crate::program::Step;
+use std::rc::Rc;
+
+impl World {
+    pub fn group(&mut self, node: NodeId, tasks: &[Step], body: &Step) -> Option<End> {
+        if let State::New = self.nodes[node].state {
+            let mut members = vec![];
+            for task in tasks {
+                members.push(self.spawn(Rc::new(task.clone()), Some(node)));
+            }
+            members.iter().for_each(|&task| self.detach(task));
+            self.set(node, State::Group(Group { tasks: members, ..Group::default() }));
+            self.enter(node, body);
+        }
+        if self.group_of(node).outward.is_some() {
+            return None;
+        }
+        let taken = self.taken.len();
+        if self.has_body(node) {
+            self.body_goes_on(node);
+        } else if let Some(request) = self.carried_to(node) {
+            // Only the tasks are left to be told.
+            self.taken.push(request);
+            self.passes_on_to_members(node, request);
+        }
+        self.aborts_if_one_has_failed(node, taken);
+        let all_ended = self.group_of(node).tasks.clone().iter().all(|&task| self.has_ended(task));
+        if self.has_body(node) || !all_ended { None } else { self.group_ends(node) }
+    }
+
+    fn group_of(&mut self, node: NodeId) -> &mut Group {
+        match &mut self.nodes[node].state {
+            State::Group(group) => group,
+            _ => unreachable!("a group has one state"),
+        }
+    }
+
+    fn has_body(&self, node: NodeId) -> bool {
+        !self.nodes[node].children.is_empty()
+    }
+
+    fn body_goes_on(&mut self, node: NodeId) {
+        if let Some(request) = self.told_at_once(node) {
+            return self.takes(node, request);
+        }
+        let taken = self.taken.len();
+        if let Some(end) = self.go_on_inside(node) {
+            return self.body_ended(node, end);
+        }
+        if let Some(request) = self.told_in_the_end(node, taken) {
+            self.takes(node, request);
+        }
+    }
+
+    /// Nobody in the body takes the request: the body is dropped. A request of
+    /// somebody else goes on to the tasks.
+    fn takes(&mut self, node: NodeId, request: RequestId) {
+        self.has_taken(node, request);
+        let body = self.nodes[node].children[0];
+        if let Some(panicked) = self.discard(body, Some(request)) {
+            self.body_ended(node, End::Panic(panicked));
+        }
+        if self.group_of(node).abort == Some(request) {
+            return self.answer(request);
+        }
+        // A token that it has picked up is not heard any more, it is on its way.
+        self.is_unanswered_again(request);
+        self.passes_on_to_members(node, request);
+    }
+
+    fn passes_on_to_members(&mut self, node: NodeId, request: RequestId) {
+        let mut youngest_first = self.group_of(node).tasks.clone();
+        youngest_first.reverse();
+        self.pass_on(request, &youngest_first);
+        self.group_of(node).passed.push(request);
+    }
+
+    fn body_ended(&mut self, node: NodeId, end: End) {
+        let has_errors = !self.group_of(node).errors.is_empty();
+        match end {
+            End::Error(Error::Token(own)) if self.group_of(node).abort == Some(own) => {
+                self.answer(own);
+            }
+            // As if nobody had taken it.
+            End::Error(Error::Token(request)) => {
+                self.is_unanswered_again(request);
+                self.passes_on_to_members(node, request);
+            }
+            // It only says that the group has another.
+            End::Error(Error::OwnedByGroup) if has_errors => {}
+            end => self.group_of(node).answer = Some(end),
+        }
+    }
+
+    /// A member has failed; its error belongs to the group, if that is still
+    /// there.
+    pub fn collects(&mut self, node: NodeId, task: TaskId, error: Error) -> bool {
+        if !self.nodes[node].is_there {
+            return false;
+        }
+        let group = self.group_of(node);
+        if error != Error::OwnedByGroup || group.errors.is_empty() {
+            group.errors.push((task, error));
+        }
+        true
+    }
+
+    /// All tasks are cancelled, the youngest first, once; and the body is told.
+    /// As for a deadline, a request from further out goes first, and the abort
+    /// is answered with it.
+    fn aborts_if_one_has_failed(&mut self, node: NodeId, taken: usize) {
+        let Group { errors, answer, abort, passed, tasks, .. } = self.group_of(node).clone();
+        let failed = !errors.is_empty() || matches!(answer, Some(End::Error(_) | End::Panic(_)));
+        let own = match abort {
+            Some(own) => own,
+            None if !failed => return,
+            None => {
+                let own = self.own_request(node, "Group", "its group");
+                self.group_of(node).abort = Some(own);
+                if passed.is_empty() {
+                    let youngest_first: Vec<TaskId> = tasks.into_iter().rev().collect();
+                    self.pass_on(own, &youngest_first);
+                }
+                own
+            }
+        };
+        if self.outer_one_is_taken(node, taken) {
+            self.answer(own);
+        }
+        while self.has_body(node)
+            && self.is_unheard(own)
+            && !self.somebody_goes_first(node, Some(own), taken)
+        {
+            let taken = self.taken.len();
+            match self.deliver(node, own) {
+                Delivery::Ended(end) => self.body_ended(node, end),
+                Delivery::Nobody => self.takes(node, own),
+                Delivery::Taken => {
+                    if let Some(request) = self.told_in_the_end(node, taken) {
+                        self.takes(node, request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The body and all tasks have ended.
+    fn group_ends(&mut self, node: NodeId) -> Option<End> {
+        let Group { errors, answer, passed, .. } = self.group_of(node).clone();
+        let mut errors: Vec<Error> = errors.into_iter().map(|(_, error)| error).collect();
+        match answer {
+            Some(End::Panic(label)) => {
+                self.report_collected(node);
+                return Some(End::Panic(label));
+            }
+            Some(End::Error(error)) => errors.push(error),
+            _ => {}
+        }
+        if !errors.is_empty() {
+            let end = End::Error(Error::Group(errors));
+            let words = self.words(&end);
+            self.say(node, format!("gave {words}"));
+            return Some(end);
+        }
+        if let Some(outermost) = self.outermost(passed.iter().copied()) {
+            let others = passed.into_iter().filter(|&request| request != outermost);
+            others.for_each(|request| self.answer(request));
+            self.group_of(node).outward = Some(outermost);
+            return None;
+        }
+        self.say(node, "gave a value");
+        Some(End::Value)
+    }
+
+    /// Nobody will hear of the errors that a group has collected.
+    fn report_collected(&mut self, node: NodeId) {
+        for (task, _) in self.group_of(node).errors.clone() {
+            let label = self.tasks[task].label;
+            self.log.say(self.now, label, "is reported");
+        }
+    }
+
+    /// A group is dropped. One that has asked its tasks already does not ask
+    /// again.
+    pub fn drop_group(&mut self, node: NodeId) {
+        self.report_collected(node);
+        let group = self.group_of(node).clone();
+        if group.abort.is_none() && group.passed.is_empty() {
+            let wish = self.new_wish();
+            for &task in group.tasks.iter().rev() {
+                self.ask(task, wish, "Group", "its group");
+            }
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! The specification of cancellation: what a program must say, and when.
+//!
+//! It is plain data and functions on it. There are no futures, no wakers and no
+//! pins here. A task is a tree of [`Node`]s, one for each step that it is
+//! suspended in. When its place in the queue comes, the tree [goes
+//! on](World::go_on) as far as it can; a request goes down the same way
+//! (`delivery.rs`). All questions that the rules ask ("who listens inside?",
+//! "does anything hold it?") are asked of the tree as it stands (`tree.rs`).
+//! So there is no state that could be out of date, except what became of each
+//! request: whether anybody has [heard](Request::heard) it.
+//!
+//! Numbers in brackets are those of `docs/promises.md`.
+//!
+//! | file | has |
+//! | --- | --- |
+//! | `mod.rs` | tasks, time, the queue (7.1), how a task ends (3.3, 4.6) |
+//! | `tree.rs` | nodes, and the questions that are asked of them |
+//! | `delivery.rs` | requests: asked, delivered, taken, lost, delivered anew |
+//! | `steps.rs` | how each step goes on: plain ones, scope, shield, `finally` |
+//! | `deadline.rs` | the same for a deadline (4.9) |
+//! | `tasks.rs` | the same for an await and a gather (4.8, 5.1) |
+//! | `group.rs` | the same for a group (5.4) |
+
+mod deadline;
+mod delivery;
+mod group;
+mod steps;
+mod tasks;
+mod tree;
+
+use crate::log::Log;
+use crate::program::{Moment, Program, Request as FromOutside, Step};
+use delivery::{Request, RequestId};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use tree::{Node, NodeId, State};
+
+/// In what order the tasks that are ready are polled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Order {
+    /// First in, first out (7.1).
+    Fifo,
+    /// In any order; the number picks one.
+    Any(u64),
+}
+
+/// What the program must say.
+pub fn answer(program: &Program, end: Moment, order: Order) -> Log {
+    let mut world = World { order: Some(order), ..World::default() };
+    for task in &program.tasks {
+        let task = world.spawn(Rc::new(task.clone()), None);
+        world.from_outside.push(task);
+    }
+    let mut requests: VecDeque<_> = program.requests.iter().enumerate().collect();
+    loop {
+        let due = requests.iter().take_while(|(_, request)| request.0 <= world.now).count();
+        for (number, (_, request)) in requests.drain(..due).collect::<Vec<_>>() {
+            if *request == FromOutside::Interrupt {
+                world.run_until_idle(); // it has a turn of its own
+            }
+            world.ask_from_outside(number, *request);
+        }
+        world.run_until_idle();
+        let next = world.next_timer().into_iter().chain(requests.front().map(|(_, r)| r.0)).min();
+        match next {
+            Some(next) if next <= end => world.now = next,
+            _ => break,
+        }
+    }
+    for task in world.tasks.iter().filter(|task| task.ending.is_none()) {
+        world.log.say(world.now, task.label, "is pending at the end");
+    }
+    world.log
+}
+
+/// Everything.
+#[derive(Default)]
+struct World {
+    now: Moment,
+    order: Option<Order>,
+    log: Log,
+    tasks: Vec<Task>,
+    /// The tasks of the program itself, by their numbers.
+    from_outside: Vec<TaskId>,
+    /// Which tasks are to be polled, each once (7.2).
+    queue: VecDeque<TaskId>,
+    nodes: Vec<Node>,
+    requests: Vec<Request>,
+    /// How many wishes to cancel there have been; a wish that is passed on
+    /// from task to task stays the same.
+    wishes: usize,
+    /// How many deliveries there have been.
+    deliveries: usize,
+    /// The request that goes down at this moment, and the number of its delivery.
+    carried: Option<(RequestId, usize)>,
+    /// All that were ever taken, in order.
+    taken: Vec<RequestId>,
+    /// What shields held that are through, and where those stood.
+    through: Vec<(RequestId, NodeId)>,
+    /// The tasks of the program whose handles have been taken.
+    handles: std::collections::HashSet<TaskId>,
+}
+
+type TaskId = usize;
+
+/// A task.
+struct Task {
+    label: u32,
+    body: Rc<Step>,
+    /// The root of its tree, from its first poll on.
+    root: Option<NodeId>,
+    ending: Option<Ending>,
+    /// The order in which it ended among all.
+    ended: usize,
+    group: Option<NodeId>,
+    /// Its requests, in the order in which they came.
+    asked: Vec<RequestId>,
+    /// By which wishes it was asked.
+    wishes: Vec<usize>,
+    cancelling: u32,
+    /// Whether somebody holds its handle.
+    held: bool,
+    retrieved: bool,
+}
+
+/// How a task ended (3.2).
+#[derive(Clone, Debug, PartialEq)]
+enum Ending {
+    Value,
+    Failed(Error),
+    Panicked(u32),
+    Cancelled(RequestId),
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq)]
+enum End {
+    Value,
+    Error(Error),
+    /// The label of the step that panicked.
+    Panic(u32),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Error {
+    Failure(u32),
+    /// A `Cancelled`, in somebody's hands.
+    Token(RequestId),
+    Elapsed,
+    TaskCancelled(RequestId),
+    Panicked(u32),
+    Group(Vec<Error>),
+    CleanupFailed(Box<Error>, Option<Box<Error>>),
+    OwnedByGroup,
+    AwaitedItself,
+}
+
+// ---- Tasks ---------------------------------------------------------------------
+
+impl World {
+    /// A new task, with a handle. It is not polled yet (7.3).
+    fn spawn(&mut self, body: Rc<Step>, group: Option<NodeId>) -> TaskId {
+        let task = self.tasks.len();
+        self.tasks.push(Task {
+            label: body.label,
+            body,
+            root: None,
+            ending: None,
+            ended: 0,
+            group,
+            asked: vec![],
+            wishes: vec![],
+            cancelling: 0,
+            held: true,
+            retrieved: false,
+        });
+        self.wake(task);
+        task
+    }
+
+    fn wake(&mut self, task: TaskId) {
+        if self.tasks[task].ending.is_none() && !self.queue.contains(&task) {
+            self.queue.push_back(task);
+        }
+    }
+
+    fn wake_sleepers(&mut self) {
+        let due = |node: &Node| node.timer().filter(|&due| due <= self.now).is_some();
+        let mut due: Vec<_> = self.nodes.iter().filter(|node| node.is_there && due(node)).collect();
+        due.sort_by_key(|node| node.timer());
+        let due: Vec<TaskId> = due.into_iter().map(|node| node.task).collect();
+        due.into_iter().for_each(|task| self.wake(task));
+    }
+
+    fn next_timer(&self) -> Option<Moment> {
+        let there = self.nodes.iter().filter(|node| node.is_there);
+        there.filter_map(Node::timer).filter(|&due| due > self.now).min()
+    }
+
+    fn run_until_idle(&mut self) {
+        self.wake_sleepers();
+        while let Some(task) = self.next_in_queue() {
+            if self.tasks[task].ending.is_none() {
+                self.poll_task(task);
+            }
+        }
+    }
+
+    fn next_in_queue(&mut self) -> Option<TaskId> {
+        match &mut self.order {
+            Some(Order::Any(seed)) => {
+                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (*seed >> 33) as usize % self.queue.len().max(1);
+                self.queue.remove(at)
+            }
+            _ => self.queue.pop_front(),
+        }
+    }
+
+    /// The task's place in the queue has come.
+    ///
+    /// A request that was made before is delivered first; one that is made
+    /// during the poll, or that nobody has heard, where the poll ends (4.6).
+    fn poll_task(&mut self, task: TaskId) {
+        let mut goes_on = true;
+        while goes_on && self.tasks[task].ending.is_none() {
+            goes_on = match self.next_to_deliver(task) {
+                Some(request) => {
+                    self.deliver_to_task(task, request);
+                    true
+                }
+                None => {
+                    let root = self.root(task);
+                    if let Some(end) = self.go_on(root) {
+                        self.returns(task, end);
+                    }
+                    false
+                }
+            };
+            if self.tasks[task].ending.is_some() {
+                return;
+            }
+            let root = self.root(task);
+            // Nobody stopped what goes outward (4.7): so the task ends by it.
+            if let Some(request) = self.outward_to(root)
+                && !self.waits_below(root)
+            {
+                return self.drop_root(task, request);
+            }
+            goes_on |= self.tell_those_around_shields(task);
+            goes_on |= self.next_to_deliver(task).is_some();
+        }
+    }
+
+    /// The root of the task's tree; it is made at the first poll.
+    fn root(&mut self, task: TaskId) -> NodeId {
+        if let Some(root) = self.tasks[task].root {
+            return root;
+        }
+        let body = self.tasks[task].body.clone();
+        let root = self.add(Node::new(body.clone(), task, None, State::Root, self.deliveries));
+        self.tasks[task].root = Some(root);
+        self.enter(root, &body);
+        root
+    }
+
+    /// The body has returned. A value ends the task as cancelled while a request
+    /// is unanswered; an error stands (4.6), unless it is a token (3.3).
+    fn returns(&mut self, task: TaskId, end: End) {
+        let label = self.tasks[task].label;
+        if !matches!(end, End::Panic(_)) {
+            self.log.say(self.now, label, format!("returns {}", self.words(&end)));
+        }
+        let unanswered = self.tasks[task].asked.iter().copied().find(|&r| !self.is_answered(r));
+        let ending = match (end, unanswered) {
+            (End::Value, None) => Ending::Value,
+            (End::Value, Some(request)) => Ending::Cancelled(request),
+            (End::Error(Error::Token(request)), _) => Ending::Cancelled(request),
+            (End::Error(error), _) => Ending::Failed(error),
+            (End::Panic(label), _) => Ending::Panicked(label),
+        };
+        self.ends(task, ending);
+    }
+
+    /// Nobody takes the request: the future is dropped (4.2). A panic in the
+    /// drop is the outcome (4.12).
+    fn drop_root(&mut self, task: TaskId, request: RequestId) {
+        let panicked = self.tasks[task].root.and_then(|root| self.discard(root, Some(request)));
+        self.ends(task, panicked.map_or(Ending::Cancelled(request), Ending::Panicked));
+    }
+
+    fn ends(&mut self, task: TaskId, ending: Ending) {
+        if let Some(root) = self.tasks[task].root {
+            self.discard(root, None);
+        }
+        let ending = self.owned_by_group(task, ending);
+        let words = match &ending {
+            Ending::Value => "ended with a value".to_owned(),
+            Ending::Failed(_) | Ending::Panicked(_) => "has failed".to_owned(),
+            Ending::Cancelled(request) => format!("was cancelled: {}", self.reason(*request)),
+        };
+        self.log.say(self.now, self.tasks[task].label, words);
+        let ended = self.tasks.iter().map(|task| task.ended).max().unwrap_or(0) + 1;
+        self.tasks[task].ending = Some(ending);
+        self.tasks[task].ended = ended;
+        self.report_if_nobody_can_ask(task);
+        self.wake_those_who_wait_for(task);
+    }
+
+    /// The failure of a member belongs to its group (5.4).
+    fn owned_by_group(&mut self, task: TaskId, ending: Ending) -> Ending {
+        let error = match &ending {
+            Ending::Failed(error) => error.clone(),
+            Ending::Panicked(label) => Error::Panicked(*label),
+            _ => return ending,
+        };
+        let group = self.tasks[task].group;
+        match group {
+            Some(group) if self.collects(group, task, error) => {
+                self.tasks[task].retrieved = true;
+                Ending::Failed(Error::OwnedByGroup)
+            }
+            _ => ending,
+        }
+    }
+
+    fn wake_those_who_wait_for(&mut self, task: TaskId) {
+        let waits = |node: &&Node| node.is_there && node.waits_for(task);
+        let waiting: Vec<TaskId> = self.nodes.iter().filter(waits).map(|node| node.task).collect();
+        waiting.into_iter().for_each(|task| self.wake(task));
+    }
+
+    /// A handle is dropped.
+    fn detach(&mut self, task: TaskId) {
+        self.tasks[task].held = false;
+        self.report_if_nobody_can_ask(task);
+    }
+
+    /// A failure is reported when it can no longer be retrieved (3.6).
+    fn report_if_nobody_can_ask(&mut self, task: TaskId) {
+        let Task { ending, held, retrieved, label, .. } = &mut self.tasks[task];
+        let failed = matches!(ending, Some(Ending::Failed(_) | Ending::Panicked(_)));
+        if failed && !*held && !*retrieved {
+            *retrieved = true;
+            self.log.say(self.now, *label, "is reported");
+        }
+    }
+
+    /// What `task.await?` gives (3.3, 3.4). The outcome is retrieved.
+    fn hand_over(&mut self, task: TaskId) -> End {
+        self.tasks[task].retrieved = true;
+        match self.tasks[task].ending.clone().expect("only the outcome of a task is handed over") {
+            Ending::Value => End::Value,
+            Ending::Failed(error) => End::Error(error),
+            Ending::Panicked(label) => End::Error(Error::Panicked(label)),
+            Ending::Cancelled(request) => End::Error(Error::TaskCancelled(request)),
+        }
+    }
+
+    fn has_ended(&self, task: TaskId) -> bool {
+        self.tasks[task].ending.is_some()
+    }
+
+    fn has_value(&self, task: TaskId) -> bool {
+        self.tasks[task].ending == Some(Ending::Value)
+    }
+
+    fn ask_from_outside(&mut self, number: usize, request: FromOutside) {
+        match request {
+            FromOutside::Cancel(label) => {
+                let reason = format!("request {number}");
+                let wish = self.new_wish();
+                if let Some(task) = self.latest(label) {
+                    self.ask(task, wish, "Requested", &reason);
+                }
+            }
+            FromOutside::Uncancel(label) => {
+                if let Some(task) = self.latest(label) {
+                    self.uncancel(task);
+                }
+            }
+            FromOutside::Interrupt => {
+                // All are asked by one wish, the youngest first (6.4).
+                let wish = self.new_wish();
+                for task in (0..self.tasks.len()).rev() {
+                    self.ask(task, wish, "Interrupt", "interrupted");
+                }
+            }
+        }
+    }
+
+    /// The latest task whose body has this label.
+    fn latest(&self, label: u32) -> Option<TaskId> {
+        self.tasks.iter().rposition(|task| task.label == label)
+    }
+
+    fn words(&self, end: &End) -> String {
+        match end {
+            End::Value => "a value".to_owned(),
+            End::Panic(label) => format!("panic {label}"),
+            End::Error(error) => self.words_of(error),
+        }
+    }
+
+    fn words_of(&self, error: &Error) -> String {
+        match error {
+            Error::Failure(label) => format!("failure {label}"),
+            Error::Token(request) => format!("token: {}", self.reason(*request)),
+            Error::Elapsed => "elapsed".to_owned(),
+            Error::TaskCancelled(request) => format!("cancelled task: {}", self.reason(*request)),
+            Error::Panicked(label) => format!("panic {label}"),
+            Error::Group(errors) => {
+                let errors: Vec<_> = errors.iter().map(|error| self.words_of(error)).collect();
+                format!("group [{}]", errors.join(", "))
+            }
+            Error::CleanupFailed(error, None) => format!("clean-up: {}", self.words_of(error)),
+            Error::CleanupFailed(error, Some(before)) => {
+                format!("clean-up: {}, after {}", self.words_of(error), self.words_of(before))
+            }
+            Error::OwnedByGroup => "owned by its group".to_owned(),
+            Error::AwaitedItself => "awaited itself".to_owned(),
+        }
+    }
+}
