@@ -13,6 +13,7 @@
 use crate::current;
 use crate::handle::Task;
 use crate::header::{AwaitedBy, Awaiter};
+use crate::id::{Name, TaskId};
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TaskError};
 use crate::region::MemberKey;
@@ -124,11 +125,11 @@ impl<T> Task<T> {
         if number != 0 || seen == 0 {
             header.await_seen.set(number as u32 | u32::from(number == 0));
         }
-        if number == 0 || seen == 0 || seen == number as u32 {
-            None
-        } else {
-            home.descent.carried()
+        if number != 0 && seen == 0 {
+            home.descent.meet_newcomer();
         }
+        let is_told = home.descent.is_choosing() && seen != 0 && seen != number as u32;
+        if is_told { home.descent.carried() } else { None }
     }
 
     fn pass_on_or_give_up(&self, delivery: &Arc<Delivery>) {
@@ -155,20 +156,17 @@ impl<T> Task<T> {
     /// It waits on, and holds what it has passed on.
     fn suspend(&self, member: Option<MemberKey>) {
         let (home, header) = (self.home(), self.header());
-        home.descent.meet_listener();
         let mut holds = Tally::default();
         self.refresh_forwarding();
         let outward = header.if_rare(|rare| match &rare.awaited {
             Forwarding::Nothing => None,
-            Forwarding::Waiting(delivery) => {
+            Forwarding::Waiting(delivery, _) => {
                 holds = Tally::forward(delivery.rank);
                 None
             }
             Forwarding::Outward(delivery) => Some(delivery.clone()),
         });
-        if holds.holds_any() {
-            home.descent.meet(holds);
-        }
+        home.descent.meet(holds, member.is_some());
         if let Some(key) = member {
             home.members.borrow_mut().set_holds(key, holds);
         }
@@ -220,13 +218,16 @@ impl<T> Task<T> {
         }
         let cancelled = header.ending() == Some(Ending::Cancelled);
         self.refresh_forwarding();
-        let stays = header.if_rare(|rare| {
-            match std::mem::take(&mut rare.awaited) {
-                Forwarding::Outward(delivery) => rare.awaited.go_outward(delivery),
-                Forwarding::Waiting(delivery) if cancelled => rare.awaited.go_outward(delivery),
-                _ => return false,
+        let stays = header.if_rare(|rare| match &rare.awaited {
+            Forwarding::Outward(_) => true,
+            Forwarding::Waiting(..) if cancelled => {
+                rare.awaited.ends();
+                true
             }
-            true
+            _ => {
+                rare.awaited = Forwarding::Nothing;
+                false
+            }
         });
         if stays != Some(true) {
             return false;
@@ -249,9 +250,12 @@ impl<T> Task<T> {
             other => drop(other),
         }
         let awaited = header.if_rare(|rare| std::mem::take(&mut rare.awaited));
-        let Some(Forwarding::Waiting(delivery) | Forwarding::Outward(delivery)) = awaited else {
+        let Some(Forwarding::Waiting(delivery, _) | Forwarding::Outward(delivery)) = awaited else {
             return;
         };
+        let home = self.home();
+        let asked = |id: &TaskId| Name::new(home.number, id.ticket()) == delivery.task;
+        header.rare(|rare| rare.cancel.asked_by.retain(|id| !asked(id)));
         match self.home().running_name() == Some(delivery.task) {
             true => self.home().give_up_outward(&delivery),
             // Its owner is to look after what it has asked.

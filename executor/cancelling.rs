@@ -20,7 +20,7 @@ use crate::current;
 use crate::descent::{Found, Signs};
 use crate::header::{Cancelling, Header};
 use crate::id::{Name, TaskId};
-use crate::inside::pass;
+use crate::inside::{add_region, pass};
 use crate::life::{CancelAnswer, Life, Met, PollAnswer};
 use crate::outcome::Cancelled;
 use crate::request::{Delivery, Origin, Rank, Request, Why};
@@ -184,7 +184,7 @@ impl State {
     /// Sends a request outward from what is being polled. From here on a value
     /// does not answer it.
     pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
-        self.descent.meet_listener();
+        self.descent.meet_listener(); // so that what rests in the task is looked at
         self.descent.send_outward(delivery);
         if delivery.rank == Rank::TASK {
             self.with_running(|header| {
@@ -197,7 +197,18 @@ impl State {
     /// asks again.
     pub(crate) fn give_up_outward(&self, delivery: &Arc<Delivery>) {
         if self.descent.take_outward_back(delivery) {
-            self.descent.is_lost(delivery);
+            self.is_lost(delivery);
+        }
+    }
+
+    /// What was heard of a request had no effect: its owner is to ask again, and
+    /// a value does not answer it.
+    fn is_lost(&self, delivery: &Arc<Delivery>) {
+        self.descent.is_lost(delivery);
+        if delivery.rank == Rank::TASK {
+            self.with_running(|header| {
+                let _its_poll_is_on = header.request_cancel();
+            });
         }
     }
 
@@ -222,8 +233,7 @@ impl State {
     /// when requests go down a chain, where the one below does not wait yet, and
     /// when a shutdown comes up a chain, where nobody above does.
     pub(crate) fn would_wait_in_circle(&self, below: &Header) -> bool {
-        let waits =
-            |header: &Header| header.if_rare(|rare| rare.cancel.waits_for_others()) == Some(true);
+        let waits = |header: &Header| header.if_rare(|rare| rare.cancel.waits) == Some(true);
         if !waits(below) {
             return false;
         }
@@ -248,6 +258,7 @@ impl State {
         if below.is_finished() {
             return;
         }
+        self.with_running(|header| header.rare(|rare| rare.cancel.waits = true));
         below.rare(|rare| {
             let asked_by = &mut rare.cancel.asked_by;
             if !asked_by.contains(&running) {
@@ -263,10 +274,11 @@ impl Drop for Cancelled {
         let Some(delivery) = self.delivery() else { return };
         if delivery.uncount_token() {
             current::with(|state| {
-                if let Some(state) =
-                    state.filter(|state| state.running_name() == Some(delivery.task))
+                let own = |state: &&Rc<State>| state.running_name() == Some(delivery.task);
+                if let Some(state) = state.filter(own)
+                    && state.descent.drops_outer(delivery.rank)
                 {
-                    state.descent.token_gone(delivery);
+                    state.is_lost(delivery);
                 }
             });
         }
@@ -342,14 +354,17 @@ pub(crate) fn run(
     let poll: &mut dyn FnMut() -> Poll<()> = &mut poll;
     state.lend_rare(header);
     let (mut polled, mut found) = match answer {
+        PollAnswer::Deliver if header.rare(|rare| rare.cancel.members_have_left()) => {
+            return Ran::Drop;
+        }
         PollAnswer::Deliver => match next_delivery(state, header) {
             Some(delivery) => deliver(state, header, delivery, poll),
             None => attend(state, header, poll),
         },
         PollAnswer::Attend => attend(state, header, poll),
         PollAnswer::Poll => {
-            let (found, region) = state.descent.found();
-            let region = region.filter(|region| !region.is_empty());
+            let (mut found, mut region) = state.descent.found();
+            add_region(state, &mut region, &mut found);
             header.rare(|rare| rare.cancel.region = region);
             (Poll::Pending, found)
         }
@@ -432,7 +447,7 @@ fn deliver(
         rare.cancel.region.take()
     });
     let queued = header.queued.replace(true); // so that those who are called do not queue it
-    let (polled, found) = state.descent.carry(Some(delivery), || {
+    let (polled, found) = state.descent.deliver(&delivery, || {
         pass(state, &mut region, None, None, || {
             header.queued.set(queued);
             poll()
@@ -441,7 +456,7 @@ fn deliver(
     header.rare(|rare| {
         rare.cancel.region = region;
         if let Some(asking) = &mut rare.cancel.asking {
-            asking.delivered(found.tally.took > 0);
+            asking.delivered(&found.tally);
         }
     });
     (polled, found)
@@ -507,7 +522,12 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         }
     });
     if matches!(decision, Decision::Rest) {
-        let more = header.rare(|rare| rare.cancel.region.is_some() || rare.cancel.is_unanswered());
+        let more = header.rare(|rare| {
+            let cancel = &mut rare.cancel;
+            cancel.listens_directly = found.listens_directly;
+            cancel.waits = found.tally.waits();
+            cancel.region.is_some() || cancel.waits || cancel.is_unanswered()
+        });
         let met = match (more, listens) {
             (true, _) => Met::More,
             (false, true) => Met::Listeners,
@@ -519,10 +539,11 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
 }
 
 impl Cancelling {
-    /// Whether the task has passed a request on and waits.
-    fn waits_for_others(&self) -> bool {
-        let passed_on = |asking: &Asking| asking.delivery.is_taken() && asking.is_unheard();
-        self.asking.as_ref().is_some_and(passed_on)
+    /// Whether all who listened in the task were members of its region, and are
+    /// in that of another task by now.
+    fn members_have_left(&self) -> bool {
+        let left = self.region.as_ref().is_some_and(|region| region.is_empty());
+        left && !self.listens_directly && !self.is_unanswered()
     }
 
     /// What rests in the task, and waits for others.

@@ -17,7 +17,7 @@ use crate::rules::Tally;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 /// What the poll that is going on leaves for those inside and around.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Descent {
     /// The number of the delivery that is being carried, or zero.
     number: Cell<u64>,
     carried: RefCell<Option<Arc<Delivery>>>,
+    /// Whether those who were chosen are to hear of it now.
+    acting: Cell<bool>,
     tally: Cell<Tally>,
     outward: RefCell<Option<Arc<Delivery>>>,
     region: RefCell<Option<Rc<Region>>>,
@@ -53,6 +55,8 @@ impl Signs {
     const REGION: Signs = Signs(2);
     const OUTWARD: Signs = Signs(4);
     const LOST: Signs = Signs(8);
+    /// Somebody has passed a request on, and waits.
+    const WAITS: Signs = Signs(16);
 
     #[inline]
     pub(crate) fn has(self, sign: Signs) -> bool {
@@ -60,7 +64,7 @@ impl Signs {
     }
 
     #[inline]
-    fn and(self, sign: Signs) -> Signs {
+    const fn and(self, sign: Signs) -> Signs {
         Signs(self.0 | sign.0)
     }
 
@@ -80,6 +84,9 @@ pub(crate) struct Around {
     pub(crate) rank: Rank,
     /// Whether there is a shield.
     pub(crate) shielded: bool,
+    /// Whether there is a deadline, not beyond a shield, that has been passed on
+    /// inside, and that nobody has heard of.
+    pub(crate) passed_on: bool,
 }
 
 /// Tells two wakers apart, as [`Waker::will_wake`] does.
@@ -113,6 +120,8 @@ impl Default for WakerKey {
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) listens: bool,
+    /// Whether somebody does who is no member of a region.
+    pub(crate) listens_directly: bool,
     pub(crate) tally: Tally,
     pub(crate) outward: Option<Arc<Delivery>>,
 }
@@ -126,15 +135,39 @@ impl Descent {
         self.signs.set(self.signs.get().and(Signs::LISTENS));
     }
 
-    /// Somebody suspends here who holds a request.
-    pub(crate) fn meet(&self, whom: Tally) {
-        self.count(whom);
-        self.meet_listener();
+    /// Somebody suspends here who can be told of a request, and holds this. A
+    /// member listens for as long as it is one.
+    #[inline]
+    pub(crate) fn meet(&self, holds: Tally, is_member: bool) {
+        if holds.holds_any() {
+            self.meet_holders(holds);
+        }
+        if !is_member {
+            self.meet_listener();
+        }
+    }
+
+    /// Somebody is inside who holds this.
+    pub(crate) fn meet_holders(&self, holds: Tally) {
+        self.count(holds);
+        if holds.waits() {
+            self.signs.set(self.signs.get().and(Signs::WAITS));
+        }
     }
 
     /// Somebody takes what is being carried.
     pub(crate) fn meet_taker(&self) {
         self.count(Tally::TOOK);
+    }
+
+    /// Somebody has come while something is carried.
+    pub(crate) fn meet_newcomer(&self) {
+        self.count(Tally::NEWCOMER);
+    }
+
+    /// Somebody is chosen to hear of what is being carried.
+    pub(crate) fn meet_chosen(&self) {
+        self.count(Tally::CHOSEN);
     }
 
     fn count(&self, whom: Tally) {
@@ -147,6 +180,7 @@ impl Descent {
     pub(crate) fn found(&self) -> (Found, Option<Rc<Region>>) {
         let found = Found {
             listens: self.signs.get().has(Signs::LISTENS),
+            listens_directly: self.signs.get().has(Signs::LISTENS),
             tally: self.tally.get(),
             outward: self.outward.take(),
         };
@@ -191,33 +225,71 @@ impl Descent {
         }
     }
 
-    /// What is carried, for somebody who came, or was last told, with delivery
-    /// number `seen`.
+    /// What is carried, while it is found out who is to hear of it, for somebody
+    /// who came, or was last told, with delivery number `seen`.
     #[inline]
     pub(crate) fn carried_to(&self, seen: u64) -> Option<Arc<Delivery>> {
         let number = self.number.get();
-        if number == 0 || number == seen { None } else { self.carried() }
+        let is_told = number != 0 && number != seen && !self.acting.get();
+        if is_told { self.carried() } else { None }
     }
 
-    /// Carries a delivery through what `poll` polls. Or nothing.
-    pub(crate) fn carry<R>(&self, delivery: Option<Arc<Delivery>>, poll: impl FnOnce() -> R) -> R {
-        struct Restore<'a>(&'a Descent, u64, Option<Arc<Delivery>>);
+    /// Whether those who were chosen are to hear now of what is carried.
+    pub(crate) fn is_acting(&self) -> bool {
+        self.acting.get()
+    }
+
+    /// Whether it is being found out who is to hear of what is carried.
+    pub(crate) fn is_choosing(&self) -> bool {
+        self.number.get() != 0 && !self.acting.get()
+    }
+
+    /// Carries a delivery through what `poll` polls, twice: a first time to find
+    /// out who is there to hear of it, and a second time to let them hear. In one,
+    /// what goes on behind a scope that has heard could come upon somebody who
+    /// had not been polled for long.
+    pub(crate) fn deliver<T>(
+        &self,
+        delivery: &Arc<Delivery>,
+        mut poll: impl FnMut() -> (Poll<T>, Found),
+    ) -> (Poll<T>, Found) {
+        // Even, so that they are told from those who begin in none.
+        let number = self.deliveries_ever.get() + 2;
+        self.deliveries_ever.set(number);
+        let (polled, first) = self.carry(number, Some(delivery.clone()), false, &mut poll);
+        if polled.is_ready() || first.tally.chosen == 0 {
+            return (polled, first);
+        }
+        let (polled, mut found) = self.carry(number, Some(delivery.clone()), true, poll);
+        found.tally.took += first.tally.took + first.tally.chosen;
+        found.tally.newcomers += first.tally.newcomers;
+        found.outward = found.outward.or(first.outward);
+        (polled, found)
+    }
+
+    /// Polls something to which nothing that is carried gets through.
+    pub(crate) fn keep_off<R>(&self, poll: impl FnOnce() -> R) -> R {
+        self.carry(0, None, false, poll)
+    }
+
+    fn carry<R>(
+        &self,
+        number: u64,
+        delivery: Option<Arc<Delivery>>,
+        acting: bool,
+        poll: impl FnOnce() -> R,
+    ) -> R {
+        struct Restore<'a>(&'a Descent, u64, Option<Arc<Delivery>>, bool);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
                 self.0.number.set(self.1);
                 *self.0.carried.borrow_mut() = self.2.take();
+                self.0.acting.set(self.3);
             }
         }
-        let number = match delivery {
-            Some(_) => {
-                // Even, so that they are told from those who begin in none.
-                self.deliveries_ever.set(self.deliveries_ever.get() + 2);
-                self.deliveries_ever.get()
-            }
-            None => 0,
-        };
         let around = self.carried.replace(delivery);
-        let _restore = Restore(self, self.number.replace(number), around);
+        let number = self.number.replace(number);
+        let _restore = Restore(self, number, around, self.acting.replace(acting));
         poll()
     }
 
@@ -310,11 +382,10 @@ impl Descent {
         drop();
     }
 
-    /// The last token of a delivery has been dropped.
-    pub(crate) fn token_gone(&self, delivery: &Arc<Delivery>) {
-        if self.dropping.get().is_some_and(|cause| delivery.rank < cause) {
-            self.is_lost(delivery);
-        }
+    /// Whether something is being dropped because of a request that is more inner
+    /// than this.
+    pub(crate) fn drops_outer(&self, rank: Rank) -> bool {
+        self.dropping.get().is_some_and(|cause| rank < cause)
     }
 
     /// What was heard of a delivery had no effect: its owner is to ask again.
@@ -367,6 +438,7 @@ impl Inner<'_> {
         }
         Found {
             listens: signs.has(Signs::LISTENS),
+            listens_directly: signs.has(Signs::LISTENS),
             tally: descent.tally.get() - self.tally,
             outward: if signs.has(Signs::OUTWARD) { descent.outward.take() } else { None },
         }
@@ -385,6 +457,6 @@ impl Drop for Inner<'_> {
         if inside.has(Signs::OUTWARD) || self.signs.has(Signs::OUTWARD) {
             descent.outward.replace(self.outward.take());
         }
-        descent.signs.set(self.signs.and(inside.only(Signs::LOST)));
+        descent.signs.set(self.signs.and(inside.only(Signs::LOST.and(Signs::WAITS))));
     }
 }

@@ -13,8 +13,10 @@
 use crate::id::{Name, TaskId};
 use crate::life::{CancelAnswer, Ending, Hearing, Held, Life, PollAnswer};
 use crate::region::{MemberKey, Region};
+use crate::report::TaskInfo;
 use crate::request::{Request, Why};
 use crate::rules::{Asking, Forwarding, Hold};
+use anyhow::Error;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -130,6 +132,8 @@ pub(crate) struct Cancelling {
     pub(crate) outward: Hold,
     /// Those in the task who are polled by wakers of their own.
     pub(crate) region: Option<Rc<Region>>,
+    /// Whether somebody else in it listens.
+    pub(crate) listens_directly: bool,
     /// The request that it was asked last: it may come from several sides.
     pub(crate) last_id: Option<u64>,
     /// How many requests stand.
@@ -138,6 +142,8 @@ pub(crate) struct Cancelling {
     pub(crate) accepted: u32,
     /// Why something inside is being dropped.
     pub(crate) dropping: Option<Why>,
+    /// Whether it has passed a request on, and waits.
+    pub(crate) waits: bool,
     /// Tasks that have passed a request on to this one.
     pub(crate) asked_by: Vec<TaskId>,
 }
@@ -205,6 +211,10 @@ impl Watch {
 pub(crate) trait Guardian {
     /// One of its tasks has ended. Answers whom to wake.
     fn ended(&self) -> Option<Waker>;
+
+    /// One of its tasks panicked as it was dropped. Takes the error over, and
+    /// answers what is left to the task; or gives it back.
+    fn take_failure(&self, task: TaskInfo, error: Error) -> Result<Error, Error>;
 }
 
 /// A done callback, ready to be called from the loop.

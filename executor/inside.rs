@@ -40,6 +40,7 @@ pub(crate) fn pass<T>(
         Some(watched)
             if polled.is_pending()
                 && found.tally.holds(watched)
+                && state.descent.number() == 0
                 && !state.descent.is_confirming() =>
         {
             confirm(state, region, waker, watched, &mut poll, found)
@@ -78,7 +79,8 @@ fn pass_with_region<T>(
 ) -> (Poll<T>, Found) {
     let number = state.descent.number();
     if let Some(region) = region.as_ref().filter(|_| number != 0) {
-        let called = state.members.borrow_mut().to_call(region, number);
+        let acts = state.descent.is_acting();
+        let called = state.members.borrow_mut().to_call(region, number, acts);
         called.into_iter().for_each(|key| state.wake_member(key));
     }
     let mut all = Found::default();
@@ -89,14 +91,17 @@ fn pass_with_region<T>(
         let polled = poll();
         let found = inner.leave(region);
         let took = all.tally.took + found.tally.took;
-        all.listens = found.listens;
+        let newcomers = all.tally.newcomers + found.tally.newcomers;
+        let chosen = all.tally.chosen + found.tally.chosen;
+        (all.listens, all.listens_directly) = (found.listens, found.listens_directly);
         all.tally = found.tally;
-        all.tally.took = took;
+        (all.tally.took, all.tally.chosen) = (took, chosen);
+        all.tally.newcomers = newcomers;
         all.outward = all.outward.or(found.outward);
         attempt += 1;
         if polled.is_pending()
             && let Some(region) = &region
-            && is_to_be_polled_again(state, region, waker, &all, watched, &mut attempt)
+            && is_to_be_polled_again(state, region, &all, watched, &mut attempt)
         {
             continue;
         }
@@ -131,7 +136,6 @@ fn confirm<T>(
 fn is_to_be_polled_again(
     state: &State,
     region: &Rc<Region>,
-    waker: Option<&Waker>,
     found: &Found,
     watched: Option<&Arc<Delivery>>,
     attempt: &mut u32,
@@ -148,36 +152,24 @@ fn is_to_be_polled_again(
     if found.tally.holds(watched) || region.is_touched() || !region.holders().holds(watched) {
         return false;
     }
-    // Whose waker leads to another's set cannot call without being called in its
-    // turn, for nothing; and the time after that it does not ask.
-    let running = state.running_name();
-    let own = waker.is_none_or(|waker| running.is_some_and(|name| is_waker_of(waker, name)));
-    if !own && region.echoes() {
+    if !region.may_ask(state.turns.get()) {
         return false;
     }
     let holder = state.members.borrow_mut().a_holder(region, watched);
     let Some(holder) = holder else { return false };
-    match own {
-        true => {
-            state.with_running(|header| {
-                let queued = header.queued.replace(true);
-                state.wake_member(holder);
-                header.queued.set(queued);
-            });
-        }
-        false => state.wake_member(holder),
-    }
+    state.wake_member(holder);
     *attempt = 0;
     true
 }
 
 /// Those in the region of a place are inside of it.
-fn add_region(state: &State, region: &mut Option<Rc<Region>>, found: &mut Found) {
+pub(crate) fn add_region(state: &State, region: &mut Option<Rc<Region>>, found: &mut Found) {
     if let Some(members) = region.as_ref().filter(|region| !region.is_empty()) {
         found.listens |= members.listens();
-        found.tally += members.holders();
-        if members.holders().holds_any() {
-            state.descent.meet(members.holders());
+        let holders = members.holders();
+        found.tally += holders.holders();
+        if holders.holds_any() {
+            state.descent.meet_holders(holders.holders());
         }
     } else {
         *region = None;

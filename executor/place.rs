@@ -27,6 +27,8 @@ use std::task::{Context, Poll};
 pub(crate) struct Place {
     seen: u64,
     begun: bool,
+    /// Of the delivery that it was told last it is to hear.
+    chosen: bool,
     /// Whether the last poll has met somebody inside who listens.
     listens: bool,
     /// What few places have.
@@ -61,6 +63,9 @@ impl Place {
         if !self.begun {
             self.begun = true;
             self.seen = state.descent.number();
+            if self.seen != 0 {
+                state.descent.meet_newcomer();
+            }
         }
         if self.is_member() || !state.is_waker_around(cx.waker()) {
             self.arrive_as_member(state, cx);
@@ -131,14 +136,19 @@ impl Place {
         is_owner: bool,
         poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Heard<T> {
-        let carried = if is_owner { None } else { self.carried(state) };
-        if let Some(delivery) = &carried
-            && !self.listens
-            && self.holds_nothing()
-        {
-            self.set_seen(state);
-            state.descent.meet_taker();
-            return Heard::Heard(delivery.clone());
+        let descent = &state.descent;
+        let acting = descent.is_acting() && !is_owner;
+        if acting && self.chosen && self.seen == descent.number() {
+            self.chosen = false;
+            if let Some(delivery) = descent.carried() {
+                descent.meet_taker();
+                return Heard::Heard(delivery);
+            }
+        }
+        let carried = if is_owner || acting { None } else { self.carried(state) };
+        if carried.is_some() && !self.listens && self.holds_nothing() {
+            self.choose(state);
+            return Heard::Pending { taken: false, found: Found::default() };
         }
         let watched = self.cold.as_ref().and_then(|cold| cold.hold.waits_for()).cloned();
         let (polled, mut found) = self.poll_inside(state, cx, watched.as_ref(), poll);
@@ -148,9 +158,16 @@ impl Place {
             return Heard::Ready(output);
         }
         if carried.is_none() && outward.is_none() && self.holds_nothing() {
-            return Heard::Pending { taken: found.tally.took > 0, found };
+            return Heard::Pending { taken: found.tally.takes(), found };
         }
         self.decide(state, carried, outward, found)
+    }
+
+    /// It is to hear of what is carried, when it is known of all who are.
+    fn choose(&mut self, state: &State) {
+        self.set_seen(state);
+        self.chosen = true;
+        state.descent.meet_chosen();
     }
 
     fn holds_nothing(&self) -> bool {
@@ -165,7 +182,7 @@ impl Place {
         outward: Option<Arc<Delivery>>,
         found: Found,
     ) -> Heard<T> {
-        let taken = found.tally.took > 0;
+        let taken = found.tally.takes();
         let mut hold = std::mem::take(&mut self.cold().hold);
         // What was asked of the task that it was in before is not for this one.
         if hold.waits_for().is_some_and(|delivery| Some(delivery.task) != state.running_name()) {
@@ -181,25 +198,29 @@ impl Place {
         let (hold, taking) = hold.settle(|delivery| found.tally.holds(delivery));
         self.cold().hold = hold;
         let Some(taking) = taking else { return Heard::Pending { taken, found } };
-        if let Some(carried) = carried.filter(|_| !taken) {
-            if !Arc::ptr_eq(&carried, &taking) {
-                carried.set_heard(); // in the same breath
-            }
-            state.descent.meet_taker();
+        let carried = carried.filter(|_| !taken);
+        let other = carried.as_ref().filter(|carried| !Arc::ptr_eq(carried, &taking));
+        other.into_iter().for_each(|other| other.set_heard()); // in the same breath
+        if !state.descent.is_choosing() {
+            return Heard::Heard(taking);
         }
-        Heard::Heard(taking)
+        if carried.is_some() && other.is_none() {
+            self.choose(state);
+        } else {
+            self.cold().hold = Hold::Outward(taking);
+            state.descent.meet_chosen();
+        }
+        Heard::Pending { taken, found }
     }
 
     /// It stays suspended, and holds this itself, beside what was found inside.
     #[inline]
     pub(crate) fn suspend(&mut self, state: &State, own: Tally, inside: Tally) {
-        state.descent.meet_listener();
-        if own != Tally::default() {
-            state.descent.meet(own);
-        }
+        state.descent.meet(own, self.is_member());
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
-            let mut holds = inside.holders();
-            holds += own.holders();
+            let mut holds = inside.remembered();
+            holds += own;
+            holds.chosen += u32::from(self.chosen && state.descent.is_choosing());
             home.members.borrow_mut().set_holds(*key, holds);
         }
     }

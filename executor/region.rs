@@ -48,8 +48,8 @@ pub(crate) struct Region {
     unreached: Cell<u32>,
     /// Whether any has been polled since this was last cleared.
     touched: Cell<bool>,
-    /// Whether a member was called in the last poll to see if it lives.
-    echo: Cell<bool>,
+    /// In which turn a member was called to see if it lives.
+    asked_in: Cell<u64>,
 }
 
 impl Default for Region {
@@ -62,7 +62,7 @@ impl Default for Region {
             called_for: Cell::default(),
             unreached: Cell::default(),
             touched: Cell::default(),
-            echo: Cell::default(),
+            asked_in: Cell::default(),
         }
     }
 }
@@ -88,9 +88,14 @@ impl Region {
         self.touched.set(false);
     }
 
-    /// Every second time.
-    pub(crate) fn echoes(&self) -> bool {
-        self.echo.replace(!self.echo.get())
+    /// Whether a member may be called to see if it lives. Not in two turns, one
+    /// after the other: a set that is called wakes its task once more for nothing.
+    pub(crate) fn may_ask(&self, turn: u64) -> bool {
+        if self.asked_in.get() + 1 >= turn {
+            return false;
+        }
+        self.asked_in.set(turn);
+        true
     }
 
     pub(crate) fn is_touched(&self) -> bool {
@@ -220,15 +225,20 @@ impl Members {
         }
     }
 
-    /// Those to be called for a delivery, if they have not been yet.
-    pub(crate) fn to_call(&mut self, region: &Region, number: u64) -> Vec<MemberKey> {
-        if region.called_for.replace(number) == number {
+    /// Those to be called for a delivery, if they have not been yet: to find out
+    /// who is there, or for those of them to hear who have been chosen.
+    pub(crate) fn to_call(&mut self, region: &Region, number: u64, acts: bool) -> Vec<MemberKey> {
+        let called_for = number + u64::from(acts);
+        if region.called_for.replace(called_for) == called_for {
             return Vec::new();
         }
         let mut keys = Vec::new();
         let mut index = region.first.get();
         while let Some(member) = self.members.get_mut(index as usize) {
-            if member.state != Called::PassedOver {
+            let chosen = Tally { chosen: member.holds.chosen, ..Tally::default() };
+            member.holds = member.holds - chosen;
+            region.holders.set(region.holders.get() - chosen);
+            if member.state != Called::PassedOver && (!acts || chosen.chosen > 0) {
                 member.call();
                 keys.push(MemberKey { index, entry: member.entry });
             }

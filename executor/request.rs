@@ -159,6 +159,7 @@ impl Delivery {
     /// What was heard of it has been lost: the owner is to deliver it again.
     pub(crate) fn set_unheard(&self) {
         self.heard.store(false, Relaxed);
+        self.passed_on.store(false, Relaxed);
         self.over.store(false, Relaxed);
     }
 

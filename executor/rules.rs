@@ -64,8 +64,12 @@ use std::sync::Arc;
 /// difference between after and before.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Tally {
-    /// Places that took what was carried: heard of it, or passed it on.
+    /// Those that took what was carried: heard of it, or passed it on.
     pub(crate) took: u32,
+    /// Places that were chosen to hear of it.
+    pub(crate) chosen: u32,
+    /// Those who came while it was carried, and might hear of it the next time.
+    pub(crate) newcomers: u32,
     /// Shields that go on.
     pub(crate) shields: u32,
     /// Those that have passed on a request to the task, and wait.
@@ -75,15 +79,24 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) const SHIELD: Tally = Tally { took: 0, shields: 1, forwards: 0, inner_forwards: 0 };
-    pub(crate) const TOOK: Tally = Tally { took: 1, shields: 0, forwards: 0, inner_forwards: 0 };
+    const NONE: Tally =
+        Tally { took: 0, chosen: 0, newcomers: 0, shields: 0, forwards: 0, inner_forwards: 0 };
+    pub(crate) const TOOK: Tally = Tally { took: 1, ..Tally::NONE };
+    pub(crate) const CHOSEN: Tally = Tally { chosen: 1, ..Tally::NONE };
+    pub(crate) const NEWCOMER: Tally = Tally { newcomers: 1, ..Tally::NONE };
+    pub(crate) const SHIELD: Tally = Tally { shields: 1, ..Tally::NONE };
 
     /// Somebody waits who has passed on a request of this rank.
     pub(crate) fn forward(rank: Rank) -> Tally {
         match rank == Rank::TASK {
-            true => Tally { forwards: 1, ..Tally::default() },
-            false => Tally { inner_forwards: 1, ..Tally::default() },
+            true => Tally { forwards: 1, ..Tally::NONE },
+            false => Tally { inner_forwards: 1, ..Tally::NONE },
         }
+    }
+
+    /// Whether somebody takes what is carried, or was chosen to.
+    pub(crate) fn takes(&self) -> bool {
+        self.took > 0 || self.chosen > 0
     }
 
     /// Whether something met here holds this.
@@ -93,14 +106,24 @@ impl Tally {
             || self.inner_forwards > 0 && delivery.rank != Rank::TASK
     }
 
-    /// Whether something here holds anything.
-    pub(crate) fn holds_any(&self) -> bool {
-        self.shields > 0 || self.forwards > 0 || self.inner_forwards > 0
+    /// Whether somebody here has passed something on, and waits.
+    pub(crate) fn waits(&self) -> bool {
+        self.forwards > 0 || self.inner_forwards > 0
     }
 
-    /// Only who holds, and not who took.
+    /// Whether something here holds anything.
+    pub(crate) fn holds_any(&self) -> bool {
+        self.shields > 0 || self.waits()
+    }
+
+    /// What a member is remembered by until it is polled again.
+    pub(crate) fn remembered(self) -> Tally {
+        Tally { took: 0, newcomers: 0, ..self }
+    }
+
+    /// Only who holds.
     pub(crate) fn holders(self) -> Tally {
-        Tally { took: 0, ..self }
+        Tally { took: 0, chosen: 0, newcomers: 0, ..self }
     }
 }
 
@@ -110,6 +133,8 @@ impl Sub for Tally {
     fn sub(self, before: Tally) -> Tally {
         Tally {
             took: self.took - before.took,
+            chosen: self.chosen - before.chosen,
+            newcomers: self.newcomers - before.newcomers,
             shields: self.shields - before.shields,
             forwards: self.forwards - before.forwards,
             inner_forwards: self.inner_forwards - before.inner_forwards,
@@ -120,6 +145,8 @@ impl Sub for Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, more: Tally) {
         self.took += more.took;
+        self.chosen += more.chosen;
+        self.newcomers += more.newcomers;
         self.shields += more.shields;
         self.forwards += more.forwards;
         self.inner_forwards += more.inner_forwards;
@@ -227,9 +254,10 @@ impl Asking {
         Asking { delivery, offered: false }
     }
 
-    /// It has been delivered; has anybody taken it?
-    pub(crate) fn delivered(&mut self, taken: bool) {
-        self.offered = !taken;
+    /// It has been delivered. If nobody has taken it, and nobody has come who might
+    /// the next time, there is nobody.
+    pub(crate) fn delivered(&mut self, met: &Tally) {
+        self.offered = !met.takes() && met.newcomers == 0;
     }
 
     /// The poll of the inside is over.
@@ -261,8 +289,9 @@ pub(crate) enum Forwarding {
     /// Nothing was asked of it.
     #[default]
     Nothing,
-    /// It has asked those it waits for, on behalf of this request.
-    Waiting(Arc<Delivery>),
+    /// It has asked those it waits for, on behalf of this request; and of
+    /// others, which are answered with it.
+    Waiting(Arc<Delivery>, Vec<Arc<Delivery>>),
     /// They have ended because of it, or cannot be asked: it goes outward.
     Outward(Arc<Delivery>),
 }
@@ -282,24 +311,41 @@ impl Forwarding {
     pub(crate) fn request(&self) -> Option<&Arc<Delivery>> {
         match self {
             Forwarding::Nothing => None,
-            Forwarding::Waiting(delivery) | Forwarding::Outward(delivery) => Some(delivery),
+            Forwarding::Waiting(delivery, _) | Forwarding::Outward(delivery) => Some(delivery),
         }
     }
 
     /// It has passed this on.
     pub(crate) fn pass_on(&mut self, delivery: Arc<Delivery>) {
         delivery.set_passed_on();
-        *self = Forwarding::Waiting(match std::mem::take(self) {
-            Forwarding::Waiting(first) => outermost(first, delivery),
-            _ => delivery,
-        });
+        *self = match std::mem::take(self) {
+            Forwarding::Waiting(before, others) if Arc::ptr_eq(&before, &delivery) => {
+                Forwarding::Waiting(before, others)
+            }
+            Forwarding::Waiting(before, mut others) => {
+                others.extend([before.clone(), delivery.clone()]);
+                let counts = outermost(before, delivery);
+                others.retain(|other| !Arc::ptr_eq(other, &counts));
+                Forwarding::Waiting(counts, others)
+            }
+            _ => Forwarding::Waiting(delivery, Vec::new()),
+        };
     }
 
-    /// All that was waited for is over.
+    /// All that was waited for is over: what was passed on goes outward.
+    pub(crate) fn ends(&mut self) {
+        if let Forwarding::Waiting(delivery, others) = self {
+            others.iter().for_each(|other| other.set_heard());
+            *self = Forwarding::Outward(delivery.clone());
+        }
+    }
+
+    /// This cannot be passed on, and goes outward.
     pub(crate) fn go_outward(&mut self, delivery: Arc<Delivery>) {
+        self.ends();
         *self = Forwarding::Outward(match std::mem::take(self) {
-            Forwarding::Waiting(first) | Forwarding::Outward(first) => outermost(first, delivery),
-            Forwarding::Nothing => delivery,
+            Forwarding::Outward(before) => outermost(before, delivery),
+            _ => delivery,
         });
     }
 }

@@ -25,7 +25,7 @@ use crate::cancelling::fulfil;
 use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, Release, TaskRc};
 use crate::header::{Header, Within};
 use crate::id::TaskId;
-use crate::life::{Ending, Life};
+use crate::life::{Ending, Hearing, Life};
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
 use crate::report::{Report, ReportKind};
 use crate::state::State;
@@ -284,9 +284,25 @@ trait Staged<F: Future, T>: AnyTask {
         match catch(|| self.place().drop_future()) {
             Ok(()) => self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled),
             Err(panicked) => {
-                let panicked = panicked.while_cancelled(&cancelled);
-                self.end(Err(TaskError::Panicked(panicked)), Ending::Panicked);
+                self.panicked_on_request(panicked.while_cancelled(&cancelled));
             }
+        }
+    }
+
+    /// A group has what its tasks fail with, this too.
+    #[cold]
+    fn panicked_on_request(&self, panicked: Panicked) {
+        let header = self.header();
+        let group = header.if_rare(|rare| rare.guardian.clone()).flatten();
+        let Some(group) = group else {
+            return self.end(Err(TaskError::Panicked(panicked)), Ending::Panicked);
+        };
+        match group.take_failure(self.home().info(header), panicked.clone().into()) {
+            Ok(left) => {
+                header.hearing.set(Hearing::Owned);
+                self.end(Err(TaskError::Failed(left)), Ending::Failed);
+            }
+            Err(_) => self.end(Err(TaskError::Panicked(panicked)), Ending::Panicked),
         }
     }
 

@@ -181,7 +181,7 @@ impl<T> Children<T> {
                     state.send_outward(delivery);
                     Poll::Pending
                 }
-                (Forwarding::Waiting(delivery), true) => {
+                (Forwarding::Waiting(delivery, _), true) => {
                     self.place.suspend(state, Tally::forward(delivery.rank), Tally::default());
                     Poll::Pending
                 }
@@ -215,16 +215,11 @@ impl<T> Children<T> {
             return Poll::Pending;
         }
         let news = self.next_news(cx);
-        if let Forwarding::Waiting(delivery) = &self.forwarding
-            && self.asked_unfinished == 0
-        {
+        if matches!(self.forwarding, Forwarding::Waiting(..)) && self.asked_unfinished == 0 {
             // All that were asked have ended. If by that, now it is our turn.
             match self.all_well() {
                 true => self.forwarding = Forwarding::Nothing,
-                false => {
-                    let delivery = delivery.clone();
-                    self.forwarding.go_outward(delivery);
-                }
+                false => self.forwarding.ends(),
             }
         }
         news

@@ -8,7 +8,7 @@
 use super::around::{Around, Wrapped};
 use crate::cancelling::with_running_task;
 use crate::current::state_for;
-use crate::descent::Around as Surroundings;
+use crate::descent::{Around as Surroundings, Found};
 use crate::handle::Task;
 use crate::header::Guardian;
 use crate::id::TaskId;
@@ -283,6 +283,21 @@ impl Guardian for Members {
         let wakes = self.live.get() == 0 || self.stage.get() == Stage::Failed;
         wakes.then(|| self.waker.take()).flatten()
     }
+
+    fn take_failure(
+        &self,
+        task: TaskInfo,
+        error: anyhow::Error,
+    ) -> Result<anyhow::Error, anyhow::Error> {
+        if self.stage.get() == Stage::Ended {
+            return Err(error); // nobody collects any more
+        }
+        self.errors.borrow_mut().push((task, error));
+        if self.stage.get() == Stage::Open {
+            self.stage.set(Stage::Failed);
+        }
+        Ok(anyhow::Error::new(OwnedByGroup))
+    }
 }
 
 /// Around the future of a task: its failure goes to the group.
@@ -367,7 +382,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             drop(self.members.waker.replace(Some(cx.waker().clone())));
             if let Some(state) = state {
                 let own = match &self.forwarding {
-                    Forwarding::Waiting(delivery) => Tally::forward(delivery.rank),
+                    Forwarding::Waiting(delivery, _) => Tally::forward(delivery.rank),
                     _ => Tally::default(),
                 };
                 self.place.suspend(state, own, inside);
@@ -445,7 +460,7 @@ impl<T> AroundGroup<T> {
         state: &Rc<State>,
         cx: &mut Context<'_>,
         asks: Option<Arc<Delivery>>,
-        poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
     ) -> Heard<R> {
         let around = state.descent.around.get();
         let inside = Surroundings { rank: around.rank.inside(), ..around };
@@ -453,10 +468,18 @@ impl<T> AroundGroup<T> {
         state.descent.within(inside, || match asks {
             None => place.poll_hearing(state, cx, false, poll),
             Some(delivery) => {
-                let ask = || place.poll_hearing(state, cx, true, poll);
-                let heard = state.descent.carry(Some(delivery), ask);
-                if let (Heard::Pending { taken, .. }, Some(abort)) = (&heard, &mut self.abort) {
-                    abort.delivered(*taken);
+                let mut heard = Heard::Pending { taken: false, found: Found::default() };
+                let (_, found) = state.descent.deliver(&delivery, || {
+                    heard = place.poll_hearing(state, cx, true, &mut poll);
+                    match &mut heard {
+                        Heard::Pending { found, .. } => (Poll::Pending, std::mem::take(found)),
+                        _ => (Poll::Ready(()), Found::default()),
+                    }
+                });
+                if let Heard::Pending { .. } = heard {
+                    let taken = found.tally.takes();
+                    self.abort.iter_mut().for_each(|abort| abort.delivered(&found.tally));
+                    return Heard::Pending { taken, found };
                 }
                 heard
             }
@@ -588,7 +611,7 @@ impl<T> AroundGroup<T> {
         let failed = !self.members.errors.borrow().is_empty()
             || matches!(self.ending, Some(Ending::Failed(_)));
         if let Some(delivery) = self.forwarding.request().cloned().filter(|_| !failed) {
-            self.forwarding.go_outward(delivery.clone());
+            self.forwarding.ends();
             if let Some(state) = state {
                 self.place.suspend(state, Tally::default(), Tally::default());
                 state.send_outward(&delivery);

@@ -63,12 +63,13 @@ impl<F: Future> Around<F> for Shield {
             self.place.arrive(state, cx);
             let descent = &state.descent;
             let around = descent.around.get();
-            let inside = Surroundings { deadline: None, shielded: true, ..around };
+            let inside =
+                Surroundings { deadline: None, shielded: true, passed_on: false, ..around };
             let within = || self.place.poll_inside(state, cx, None, poll);
             let goes_through = |number| number != 0 && descent.carried_goes_through();
             let (polled, found) = descent.within(inside, || match goes_through(descent.number()) {
                 true => within(),
-                false => descent.carry(None, within),
+                false => descent.keep_off(within),
             });
             found.outward.iter().for_each(|delivery| descent.send_outward(delivery));
             if polled.is_pending() {

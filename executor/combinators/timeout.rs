@@ -210,8 +210,10 @@ struct Deadline {
     /// Who may move it.
     handle: Option<TimeoutHandle>,
     passed: Passed,
-    /// The request to the task that it has let go first.
-    gave_way_to: Option<u64>,
+    /// The request to the task that it has let go first, and in which turn.
+    gave_way_to: Option<(u64, u64)>,
+    /// In which turn it has let a deadline around it go first.
+    gave_way_in: Option<u64>,
 }
 
 /// Whether it has passed, and what came of it.
@@ -244,6 +246,7 @@ impl Deadline {
             handle: None,
             passed: Passed::NotYet,
             gave_way_to: None,
+            gave_way_in: None,
         }
     }
 }
@@ -325,8 +328,13 @@ impl Deadline {
         let around = state.descent.around.get();
         let own = self.deadline();
         let earliest = around.deadline.map_or(own, |around| around.min(own));
-        let inside =
-            Surroundings { deadline: Some(earliest), rank: around.rank.inside(), ..around };
+        let passed_on = |asking: &Asking| asking.delivery.is_taken() && asking.is_unheard();
+        let inside = Surroundings {
+            deadline: Some(earliest),
+            rank: around.rank.inside(),
+            passed_on: around.passed_on || self.passed.asking().is_some_and(passed_on),
+            ..around
+        };
         let watched = match &self.passed {
             Passed::Told(asking) if asking.is_unheard() => Some(asking.delivery.clone()),
             Passed::Outward(delivery) => Some(delivery.clone()),
@@ -346,10 +354,9 @@ impl Deadline {
         poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
         self.passed = Passed::Told(Asking::new(delivery.clone()));
-        let polled =
-            state.descent.carry(Some(delivery), || self.poll_inside(state, cx, &mut *poll));
+        let polled = state.descent.deliver(&delivery, || self.poll_inside(state, cx, &mut *poll));
         if let Passed::Told(asking) = &mut self.passed {
-            asking.delivered(polled.1.tally.took > 0);
+            asking.delivered(&polled.1.tally);
         }
         if polled.0.is_ready() || !polled.1.tally.holds_any() {
             return polled;
@@ -381,7 +388,7 @@ impl Deadline {
     #[inline]
     fn deadline(&self) -> Instant {
         match (&self.passed, &self.handle) {
-            (Passed::Told(asking), _) if !asking.is_unheard() => Instant::NEVER,
+            (Passed::Told(asking), _) if asking.delivery.is_taken() => Instant::NEVER,
             (Passed::Outward(_) | Passed::Answered, _) => Instant::NEVER,
             (_, Some(handle)) => handle.deadline().unwrap_or(Instant::NEVER),
             (_, None) => self.due.instant(),
@@ -438,7 +445,7 @@ impl Deadline {
     fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
         let around = state.descent.around.get();
         let carried = state.descent.carried();
-        if carried.is_some() && found.tally.took > 0 {
+        if carried.is_some() && found.tally.takes() {
             self.passed = match std::mem::replace(&mut self.passed, Passed::Answered) {
                 Passed::Told(asking) => {
                     asking.delivery.set_heard();
@@ -453,8 +460,20 @@ impl Deadline {
             return true; // it will come again through us
         }
         // Nothing in here holds it: perhaps it is delivered when this poll is over.
-        if let Some(rests) = rests.map(|rests| rests.request.id)
-            && self.gave_way_to.replace(rests) != Some(rests)
+        // Once: in the turn after that it acts.
+        let turn = state.turns.get();
+        if let Some(id) = rests.map(|rests| rests.request.id) {
+            let (last, in_turn) = self.gave_way_to.unwrap_or_default();
+            if self.gave_way_to.is_none() || last != id || in_turn == turn {
+                self.gave_way_to = Some((id, turn));
+                cx.waker().wake_by_ref();
+                return true;
+            }
+        }
+        // The same of a deadline around us, when we ask a second time.
+        if around.passed_on
+            && self.passed.asking().is_some()
+            && *self.gave_way_in.get_or_insert(turn) == turn
         {
             cx.waker().wake_by_ref();
             return true;
@@ -490,6 +509,13 @@ impl Deadline {
 }
 
 impl Passed {
+    fn asking(&self) -> Option<&Asking> {
+        match self {
+            Passed::Told(asking) => Some(asking),
+            _ => None,
+        }
+    }
+
     fn delivery(&self) -> Option<&Arc<Delivery>> {
         match self {
             Passed::Told(asking) => Some(&asking.delivery),

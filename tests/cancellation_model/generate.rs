@@ -21,9 +21,7 @@ pub fn generate(seed: u64, style: Style) -> Program {
     let tasks = (0..count).map(|_| generator.body(count)).collect();
     let mut program = Program::new(tasks, vec![]).numbered();
     // A panic in the drop of a set leaks what else is in it.
-    let in_set = |act: &Act| {
-        matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. })
-    };
+    let in_set = |act: &Act| matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. });
     if program.tasks.iter().any(|task| task.contains(&in_set)) {
         program.tasks.iter_mut().for_each(without_bombs);
     }
@@ -96,7 +94,9 @@ impl Generator {
             let which = if self.random.one_in(3) { self.random.below(bodies.len()) } else { 0 };
             let request = match self.random.below(12) {
                 0 => Request::Uncancel(bodies[which]),
-                1 if !interrupted => {
+                // An interrupt is taken in at the end of a turn: after what comes
+                // at the same moment.
+                1 if !interrupted && self.style == Style::Distinct => {
                     interrupted = true;
                     Request::Interrupt
                 }
@@ -160,10 +160,9 @@ impl Generator {
             },
             5..=7 => Act::Shield(self.boxed(tasks)),
             8..=11 => Act::Timeout(self.moment(), self.boxed(tasks)),
-            12..=14 => Act::Finally {
-                inside: self.boxed(tasks),
-                cleanup: Box::new(self.cleanup(tasks)),
-            },
+            12..=14 => {
+                Act::Finally { inside: self.boxed(tasks), cleanup: Box::new(self.cleanup(tasks)) }
+            }
             15..=18 => Act::Await(self.boxed(tasks)),
             19 => {
                 let kind = [Kind::Gather, Kind::TryGather, Kind::Settle][self.random.below(3)];
@@ -172,20 +171,20 @@ impl Generator {
             20 | 21 => Act::Group { tasks: self.some(tasks, 1), body: self.boxed(tasks) },
             22..=24 => Act::Join(self.some(tasks, 2)),
             25 => Act::Set(self.some(tasks, 2)),
-            26 if self.random.one_in(3) => {
+            26 if self.style == Style::Distinct && self.random.one_in(3) => {
                 Act::Stream { parts: self.some(tasks, 1), each: self.boxed(tasks) }
             }
             26 => Act::Concurrent(self.some(tasks, 2)),
-            27 | 28 => Act::Select {
+            // What lost a `select!` in the very last poll counts as there until
+            // the next one, so that what is ready at that moment goes first. That
+            // shows only when a request comes at the moment of something else.
+            27 | 28 if self.style == Style::Distinct => Act::Select {
                 first: self.boxed(tasks),
                 second: self.boxed(tasks),
                 loser: match self.random.below(5) {
                     0 | 1 => Loser::Drop,
                     2 => Loser::Forget,
-                    _ => Loser::Park {
-                        then: self.boxed(tasks),
-                        resume: self.random.one_in(2),
-                    },
+                    _ => Loser::Park { then: self.boxed(tasks), resume: self.random.one_in(2) },
                 },
             },
             29 => Act::Try(self.boxed(tasks)),

@@ -146,7 +146,9 @@ impl Step {
             Act::Scope { inside, cleanup, .. } | Act::Finally { inside, cleanup } => {
                 vec![inside, cleanup]
             }
-            Act::Seq(parts) | Act::Gather(_, parts) | Act::Join(parts) => parts.iter_mut().collect(),
+            Act::Seq(parts) | Act::Gather(_, parts) | Act::Join(parts) => {
+                parts.iter_mut().collect()
+            }
             Act::Set(parts) | Act::Concurrent(parts) => parts.iter_mut().collect(),
             Act::Group { tasks, body } => tasks.iter_mut().chain([&mut **body]).collect(),
             Act::Stream { parts, each } => parts.iter_mut().chain([&mut **each]).collect(),
@@ -198,9 +200,8 @@ impl Program {
                 *label = renamed(*label).unwrap_or(0);
             }
         }
-        self.requests.retain(|(_, request)| {
-            !matches!(request, Request::Cancel(0) | Request::Uncancel(0))
-        });
+        self.requests
+            .retain(|(_, request)| !matches!(request, Request::Cancel(0) | Request::Uncancel(0)));
         self.requests.sort_by_key(|(moment, _)| *moment);
         self
     }

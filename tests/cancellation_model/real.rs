@@ -357,7 +357,8 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
             Ok(())
         }
         Act::Gather(kind, bodies) => {
-            let tasks: Vec<_> = bodies.iter().map(|body| spawn(stage, body, hearken::spawn)).collect();
+            let tasks: Vec<_> =
+                bodies.iter().map(|body| spawn(stage, body, hearken::spawn)).collect();
             let ending = match kind {
                 Kind::Gather => hearken::gather(tasks).await,
                 Kind::TryGather => hearken::try_gather(tasks).await,

@@ -21,6 +21,10 @@ impl World {
                 return Some(self.answer_of_deadline(node, end));
             }
             self.answered_by_an_outer_request(node, taken);
+            // It gives way to what goes outward through it.
+            if self.lets_outward_through(node) {
+                return None;
+            }
             let deadline = self.state_of_deadline(node);
             match deadline.asked {
                 Some(own) if self.outward_to(node) == Some(own) => {
@@ -132,12 +136,7 @@ impl World {
 
     /// Whether a request of an owner further out, not beyond a shield, has not
     /// been delivered yet. It is never turned into `Elapsed`.
-    pub fn somebody_goes_first(
-        &self,
-        node: NodeId,
-        own: Option<RequestId>,
-        taken: usize,
-    ) -> bool {
+    pub fn somebody_goes_first(&self, node: NodeId, own: Option<RequestId>, taken: usize) -> bool {
         let carried = self.carried.map(|(request, _)| request).filter(|&r| Some(r) != own);
         let is_untaken = |request| !self.is_taken(node, request, taken);
         let asked_of = |around: NodeId| match &self.nodes[around].state {

@@ -283,13 +283,7 @@ enum Inside {
 
 impl World {
     /// `match scope(inside).await { … }`
-    fn scope(
-        &mut self,
-        node: NodeId,
-        inside: &Step,
-        cleanup: &Step,
-        after: After,
-    ) -> Option<End> {
+    fn scope(&mut self, node: NodeId, inside: &Step, cleanup: &Step, after: After) -> Option<End> {
         if let Some(ended) = self.future_of_scope(node, inside)? {
             let token = match ended {
                 Inside::Ended(end) => {

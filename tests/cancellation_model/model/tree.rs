@@ -254,7 +254,10 @@ impl World {
     /// in this one.
     pub fn has_newcomer(&self, node: NodeId, delivery: usize) -> bool {
         let inside = self.inside(node);
-        inside.iter().map(|&node| &self.nodes[node]).any(|n| n.takes_part() && n.entered >= delivery)
+        inside
+            .iter()
+            .map(|&node| &self.nodes[node])
+            .any(|n| n.takes_part() && n.entered >= delivery)
     }
 
     /// Whether a shield inside keeps the request off, or an await inside waits
@@ -304,6 +307,17 @@ impl World {
         self.inside(node).into_iter().any(|inside| {
             let waits = !self.nodes[inside].passed().is_empty();
             waits || (self.is_shield(inside) && !self.lets_something_out(inside))
+        })
+    }
+
+    /// Whether something from inside goes outward and stops further out.
+    pub fn lets_outward_through(&self, node: NodeId) -> bool {
+        let inside = self.inside(node);
+        inside.iter().any(|&from| {
+            self.nodes[from].outward().is_some_and(|request| {
+                let stopper = self.stopper(from, request);
+                stopper != node && !inside.contains(&stopper)
+            })
         })
     }
 
