@@ -68,22 +68,13 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "2. a deadline passes while a gather waits for a request's effect",
-            program: one(
-                seq([
-                    tried(timeout(2, gather([tidy(3)]))),
-                    sleep(3600),
-                ]),
-                [cancel(1)],
-            ),
+            program: one(seq([tried(timeout(2, gather([tidy(3)]))), sleep(3600)]), [cancel(1)]),
             lines: &[(2, 1, "was cancelled: request 0"), (0, 3, "!has elapsed")],
         },
         Case {
             name: "3. a token dies with what a deadline drops, and comes back",
             program: one(
-                seq([
-                    tried(timeout(2, finally(finally(pending(), sleep(3)), log()))),
-                    pending(),
-                ]),
+                seq([tried(timeout(2, finally(finally(pending(), sleep(3)), log()))), pending()]),
                 [cancel(1)],
             ),
             lines: &[(2, 1, "was cancelled: request 0")],
@@ -120,19 +111,13 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "5. of two deadlines that are equal the outer one answers",
-            program: one(
-                timeout(5, seq([tried(timeout(5, task(pending()))), pending()])),
-                [],
-            ),
+            program: one(timeout(5, seq([tried(timeout(5, task(pending()))), pending()])), []),
             lines: &[(5, 1, "returns elapsed"), (5, 4, "!has elapsed")],
         },
         Case {
             name: "6. what a shield held of a deadline is over with the deadline",
             program: one(
-                seq([
-                    tried(timeout(5, join([shield(sleep(8)), returning(pending())]))),
-                    sleep(1),
-                ]),
+                seq([tried(timeout(5, join([shield(sleep(8)), returning(pending())]))), sleep(1)]),
                 [],
             ),
             lines: &[(8, 3, "has elapsed"), (9, 1, "ended with a value")],
@@ -144,11 +129,13 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "8. an await that waits for the effect of a request is lost",
-            program: one(
-                seq([select(task(tidy(5)), sleep(3), Drop), sleep(3600)]),
-                [cancel(1)],
-            ),
+            program: one(seq([select(task(tidy(5)), sleep(3), Drop), sleep(3600)]), [cancel(1)]),
             lines: &[(3, 1, "was cancelled: request 0"), (6, 4, "was cancelled: request 0")],
+        },
+        Case {
+            name: "8. the same, and the await is kept",
+            program: one(select(task(tidy(5)), sleep(3), park(sleep(3600))), [cancel(1)]),
+            lines: &[(3, 1, "was cancelled: request 0"), (6, 3, "was cancelled: request 0")],
         },
         Case {
             name: "9. a parked await is not told of what others have accepted",
@@ -165,10 +152,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "10. a scope under a shield in a shield",
             program: one(
-                join([
-                    accepting(pending()),
-                    shield(seq([shield(sleep(3)), returning(sleep(4))])),
-                ]),
+                join([accepting(pending()), shield(seq([shield(sleep(3)), returning(sleep(4))]))]),
                 [cancel(1)],
             ),
             lines: &[(7, 9, "is through"), (7, 1, "ended with a value")],
@@ -176,10 +160,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "11. two that await one another, one through a group",
             program: Program::new(
-                vec![
-                    Step::new(Act::AwaitTask(1)),
-                    group([Step::new(Act::AwaitTask(0))], log()),
-                ],
+                vec![Step::new(Act::AwaitTask(1)), group([Step::new(Act::AwaitTask(0))], log())],
                 vec![(5, Request::Interrupt)],
             )
             .numbered(),

@@ -21,9 +21,7 @@ pub fn generate(seed: u64, style: Style) -> Program {
     let tasks = (0..count).map(|_| generator.body(count)).collect();
     let mut program = Program::new(tasks, vec![]).numbered();
     // A panic in the drop of a set leaks what else is in it.
-    let in_set = |act: &Act| {
-        matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. })
-    };
+    let in_set = |act: &Act| matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. });
     if program.tasks.iter().any(|task| task.contains(&in_set)) {
         program.tasks.iter_mut().for_each(without_bombs);
     }
@@ -160,10 +158,9 @@ impl Generator {
             },
             5..=7 => Act::Shield(self.boxed(tasks)),
             8..=11 => Act::Timeout(self.moment(), self.boxed(tasks)),
-            12..=14 => Act::Finally {
-                inside: self.boxed(tasks),
-                cleanup: Box::new(self.cleanup(tasks)),
-            },
+            12..=14 => {
+                Act::Finally { inside: self.boxed(tasks), cleanup: Box::new(self.cleanup(tasks)) }
+            }
             15..=18 => Act::Await(self.boxed(tasks)),
             19 => {
                 let kind = [Kind::Gather, Kind::TryGather, Kind::Settle][self.random.below(3)];
@@ -182,10 +179,7 @@ impl Generator {
                 loser: match self.random.below(5) {
                     0 | 1 => Loser::Drop,
                     2 => Loser::Forget,
-                    _ => Loser::Park {
-                        then: self.boxed(tasks),
-                        resume: self.random.one_in(2),
-                    },
+                    _ => Loser::Park { then: self.boxed(tasks), resume: self.random.one_in(2) },
                 },
             },
             29 => Act::Try(self.boxed(tasks)),

@@ -54,6 +54,8 @@ impl Log {
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines.iter().try_for_each(|(now, label, what)| writeln!(f, "{now:>6}  {label:>3} {what}"))
+        self.lines
+            .iter()
+            .try_for_each(|(now, label, what)| writeln!(f, "{now:>6}  {label:>3} {what}"))
     }
 }

@@ -146,7 +146,9 @@ impl Step {
             Act::Scope { inside, cleanup, .. } | Act::Finally { inside, cleanup } => {
                 vec![inside, cleanup]
             }
-            Act::Seq(parts) | Act::Gather(_, parts) | Act::Join(parts) => parts.iter_mut().collect(),
+            Act::Seq(parts) | Act::Gather(_, parts) | Act::Join(parts) => {
+                parts.iter_mut().collect()
+            }
             Act::Set(parts) | Act::Concurrent(parts) => parts.iter_mut().collect(),
             Act::Group { tasks, body } => tasks.iter_mut().chain([&mut **body]).collect(),
             Act::Stream { parts, each } => parts.iter_mut().chain([&mut **each]).collect(),
@@ -160,11 +162,6 @@ impl Step {
     /// The steps that it is made of.
     pub fn parts(&self) -> Vec<Step> {
         self.clone().parts_mut().into_iter().map(|part| part.clone()).collect()
-    }
-
-    /// How many steps it is, itself included.
-    pub fn size(&self) -> usize {
-        1 + self.parts().iter().map(Step::size).sum::<usize>()
     }
 
     /// Whether it, or a part of it, does `what`.
@@ -198,9 +195,8 @@ impl Program {
                 *label = renamed(*label).unwrap_or(0);
             }
         }
-        self.requests.retain(|(_, request)| {
-            !matches!(request, Request::Cancel(0) | Request::Uncancel(0))
-        });
+        self.requests
+            .retain(|(_, request)| !matches!(request, Request::Cancel(0) | Request::Uncancel(0)));
         self.requests.sort_by_key(|(moment, _)| *moment);
         self
     }
@@ -220,10 +216,6 @@ impl Program {
         let mut bodies: Vec<u32> = self.tasks.iter().map(|task| task.label).collect();
         self.tasks.iter().for_each(|task| below(task, &mut bodies));
         bodies
-    }
-
-    pub fn size(&self) -> usize {
-        self.tasks.iter().map(Step::size).sum::<usize>() + self.requests.len()
     }
 }
 

@@ -132,12 +132,7 @@ impl World {
 
     /// Whether a request of an owner further out, not beyond a shield, has not
     /// been delivered yet. It is never turned into `Elapsed`.
-    pub fn somebody_goes_first(
-        &self,
-        node: NodeId,
-        own: Option<RequestId>,
-        taken: usize,
-    ) -> bool {
+    pub fn somebody_goes_first(&self, node: NodeId, own: Option<RequestId>, taken: usize) -> bool {
         let carried = self.carried.map(|(request, _)| request).filter(|&r| Some(r) != own);
         let is_untaken = |request| !self.is_taken(node, request, taken);
         let asked_of = |around: NodeId| match &self.nodes[around].state {

@@ -72,9 +72,7 @@ impl World {
     /// The requests to a task that are pending, or only held by shields.
     fn not_taken(&self, task: TaskId) -> Vec<RequestId> {
         let is_taken = |request| match self.tasks[task].root {
-            Some(root) => {
-                self.has_passed_on(root, request) || self.is_going_outward(root, request)
-            }
+            Some(root) => self.has_passed_on(root, request) || self.is_going_outward(root, request),
             None => false,
         };
         let asked = self.tasks[task].asked.iter().copied();

@@ -254,7 +254,10 @@ impl World {
     /// in this one.
     pub fn has_newcomer(&self, node: NodeId, delivery: usize) -> bool {
         let inside = self.inside(node);
-        inside.iter().map(|&node| &self.nodes[node]).any(|n| n.takes_part() && n.entered >= delivery)
+        inside
+            .iter()
+            .map(|&node| &self.nodes[node])
+            .any(|n| n.takes_part() && n.entered >= delivery)
     }
 
     /// Whether a shield inside keeps the request off, or an await inside waits
