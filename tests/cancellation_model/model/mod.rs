@@ -102,6 +102,8 @@ struct World {
     taken: Vec<RequestId>,
     /// What shields held that are through, and where those stood.
     through: Vec<(RequestId, NodeId)>,
+    /// What has been handed over, and not been taken.
+    shelf: Option<NodeId>,
     /// The tasks of the program whose handles have been taken.
     handles: std::collections::HashSet<TaskId>,
 }

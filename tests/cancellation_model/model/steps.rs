@@ -116,6 +116,7 @@ impl World {
                 self.detach(task);
                 Some(End::Value)
             }
+            Act::TakeOver => self.take_over(node),
             Act::Gather(kind, bodies) => self.gather(node, *kind, bodies),
             Act::Group { tasks, body } => self.group(node, tasks, body),
             Act::Join(parts) | Act::Set(parts) | Act::Concurrent(parts) => self.join(node, parts),
@@ -243,6 +244,14 @@ impl World {
                 self.nodes[node].children.clear();
                 Some(end)
             }
+            Loser::HandOver => {
+                self.park(lost);
+                self.nodes[node].children.clear();
+                self.nodes[lost].parent = None;
+                let before = self.shelf.replace(lost);
+                let panicked = before.and_then(|before| self.discard(before, None));
+                Some(panicked.map_or(end, End::Panic))
+            }
             Loser::Park { then, .. } => {
                 let words = self.words(&end);
                 self.say(node, format!("the winner gave {words}"));
@@ -252,6 +261,23 @@ impl World {
                 self.after_select(node, loser)
             }
         }
+    }
+
+    /// A future that was begun elsewhere goes on here, in another task perhaps.
+    fn take_over(&mut self, node: NodeId) -> Option<End> {
+        if let State::New = self.nodes[node].state {
+            let Some(taken) = self.shelf.take() else {
+                self.say(node, "finds nothing");
+                return Some(End::Value);
+            };
+            self.set(node, State::Part(0));
+            self.nodes[node].children.push(taken);
+            self.nodes[taken].parent = Some(node);
+            let task = self.nodes[node].task;
+            self.whole(taken).into_iter().for_each(|taken| self.nodes[taken].task = task);
+            self.unpark(taken);
+        }
+        self.go_on_inside(node)
     }
 
     /// The loser is kept while something else runs, and then awaited or dropped.

@@ -5,6 +5,7 @@ mod words;
 
 use crate::log::Log;
 use crate::program::{Moment, Program, Request};
+use futures::future::LocalBoxFuture;
 use hearken::{Budget, Executor, ManualClock, Next, ReportKind, Task, TaskRef, TaskState, Verdict};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -120,6 +121,8 @@ struct Stage {
     /// By the labels of their bodies, the latest of each.
     tasks: RefCell<BTreeMap<u32, TaskRef>>,
     handles: RefCell<Vec<Option<Task<()>>>>,
+    /// What has been handed over, and not been taken.
+    shelf: RefCell<Option<LocalBoxFuture<'static, anyhow::Result<()>>>>,
     /// Nothing is said any more.
     is_over: Cell<bool>,
     /// Of all leaves that wait.
@@ -184,6 +187,7 @@ impl Stage {
         self.is_over.set(true);
         self.tasks.take();
         self.handles.take();
+        self.shelf.take();
         drop(executor);
         let left = self.futures.get();
         if left != 0 && self.forgotten.get() == 0 {

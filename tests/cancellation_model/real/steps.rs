@@ -158,6 +158,16 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
                 }
             }
         }
+        Act::TakeOver => {
+            let taken = stage.shelf.take();
+            match taken {
+                Some(taken) => taken.await,
+                None => {
+                    say("finds nothing");
+                    Ok(())
+                }
+            }
+        }
         Act::Spawn(body) => {
             spawn(stage, body, hearken::spawn).detach();
             Ok(())
@@ -235,6 +245,11 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
                 Loser::Forget => {
                     stage.forgotten.set(stage.forgotten.get() + 1);
                     std::mem::forget(lost);
+                    ending
+                }
+                Loser::HandOver => {
+                    let before = stage.shelf.replace(Some(lost));
+                    drop(before);
                     ending
                 }
                 Loser::Park { then, resume } => {
