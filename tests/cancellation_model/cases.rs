@@ -133,6 +133,11 @@ fn cases() -> Vec<Case> {
             lines: &[(3, 1, "was cancelled: request 0"), (6, 4, "was cancelled: request 0")],
         },
         Case {
+            name: "8. the same, and the await is kept",
+            program: one(select(task(tidy(5)), sleep(3), park(sleep(3600))), [cancel(1)]),
+            lines: &[(3, 1, "was cancelled: request 0"), (6, 3, "was cancelled: request 0")],
+        },
+        Case {
             name: "9. a parked await is not told of what others have accepted",
             program: one(
                 select(

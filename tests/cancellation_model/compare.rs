@@ -13,32 +13,33 @@ const END: Moment = 100_000_000;
 
 /// Compares so many thousand random programs, or as many as were asked for.
 pub fn try_seeds(thousands: u64, style: Style, mode: impl Fn(u64) -> Mode) {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let text = |name| std::env::var(name).unwrap_or_default();
+    let number = |name| text(name).parse::<u64>().ok();
     let first = number("HEARKEN_FIRST_SEED").unwrap_or(0);
     let count = number("HEARKEN_SEEDS").unwrap_or(thousands * 1_000);
-    let most = number("HEARKEN_FAULTS").unwrap_or(1);
-    let without = std::env::var("HEARKEN_WITHOUT").unwrap_or_default();
-    let without: Vec<&str> = without.split_whitespace().collect();
+    let most_faults = number("HEARKEN_FAULTS").unwrap_or(1);
+    let (with, without) = (text("HEARKEN_WITH"), text("HEARKEN_WITHOUT"));
     quietly();
-    let mut faults = 0;
+    let (mut faults, mut tried) = (0, 0);
     for seed in first..first + count {
         let program = generate(seed, style);
-        let text = format!("{program:?}");
-        if without.iter().any(|word| text.contains(word)) {
+        let has = |word: &str| format!("{program:?}").contains(word);
+        if without.split_whitespace().any(has) || !with.split_whitespace().all(has) {
             continue;
         }
+        tried += 1;
         let mode = mode(seed);
         if difference(&program, mode).is_some() {
             faults += 1;
             let shrunk = shrink(program, mode);
             let text = difference(&shrunk, mode).unwrap_or_default();
             eprintln!("seed {seed} ({style:?}, {mode:?}):\n{shrunk}\n{text}");
-            if faults >= most {
+            if faults >= most_faults {
                 break;
             }
         }
     }
-    assert_eq!(faults, 0, "programs that do not do what the model says");
+    assert_eq!(faults, 0, "of {tried} programs so many do not do what the model says");
 }
 
 /// How the logs differ, side by side.

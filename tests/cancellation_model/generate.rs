@@ -18,7 +18,10 @@ pub fn generate(seed: u64, style: Style) -> Program {
     let size = if seed % 16 == 15 { 14 + random.below(16) } else { 3 + random.below(9) };
     let mut generator = Generator { random, style, left: size as isize, used: vec![], bombs: 1 };
     let count = if generator.random.one_in(5) { 2 } else { 1 };
-    let tasks = (0..count).map(|_| generator.body(count)).collect();
+    let tasks = match seed % 16 {
+        14 => generator.with_a_future_that_moves(),
+        _ => (0..count).map(|_| generator.body(count)).collect(),
+    };
     let mut program = Program::new(tasks, vec![]).numbered();
     // A panic in the drop of a set leaks what else is in it.
     let in_set = |act: &Act| matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. });
@@ -193,6 +196,50 @@ impl Generator {
             _ => return self.body(tasks),
         };
         Step::new(act)
+    }
+
+    /// Two tasks: one begins with a future, and hands it over to the other.
+    fn with_a_future_that_moves(&mut self) -> Vec<Step> {
+        let select = Act::Select {
+            first: Box::new(Step::new(Act::Sleep(self.moment()))),
+            second: Box::new(self.portable()),
+            loser: Loser::HandOver,
+        };
+        let one = Act::Seq(vec![Step::new(select), self.step(2)]);
+        let sleep = Step::new(Act::Sleep(self.moment() * 2));
+        let mut other = Step::new(Act::Seq(vec![sleep, Step::new(Act::TakeOver)]));
+        for _ in 0..self.random.below(3) {
+            let inside = Box::new(other);
+            other = Step::new(match self.random.below(5) {
+                0 => Act::Timeout(self.moment() * 2, inside),
+                1 => Act::Shield(inside),
+                2 => Act::Join(vec![*inside, self.step(2)]),
+                3 => Act::Finally { inside, cleanup: Box::new(self.cleanup(2)) },
+                _ => {
+                    Act::Scope { inside, cleanup: Box::new(self.cleanup(2)), after: After::Accept }
+                }
+            });
+        }
+        vec![Step::new(one), other]
+    }
+
+    /// What may be moved to another task: it never has a token in its hands.
+    fn portable(&mut self) -> Step {
+        self.left -= 1;
+        let leaf = self.random.one_in(3);
+        Step::new(match self.random.below(7) {
+            0 | 1 => Act::Sleep(self.moment()),
+            2 => Act::Pending,
+            _ if leaf => Act::Sleep(self.moment()),
+            3 => Act::Shield(Box::new(self.portable())),
+            4 => Act::Timeout(self.moment(), Box::new(self.portable())),
+            5 => Act::Await(Box::new(self.portable())),
+            _ => Act::Scope {
+                inside: Box::new(self.portable()),
+                cleanup: Box::new(Step::new(Act::Log)),
+                after: After::Accept,
+            },
+        })
     }
 
     /// A clean-up: mostly a short one.

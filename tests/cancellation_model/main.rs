@@ -5,10 +5,24 @@
 //! what a program must say and when, and random programs run on both. What
 //! differs is shrunk and printed.
 //!
-//! More programs than by default, from another seed on:
+//! | file | has |
+//! | --- | --- |
+//! | `program.rs` | programs as plain data |
+//! | `log.rs` | what a program said, and when |
+//! | `model/` | the specification |
+//! | `real/` | the same programs on the library |
+//! | `generate.rs`, `compare.rs` | random programs, compared and shrunk |
+//! | `cases.rs` | situations that have failed once; they also try the model |
+//!
+//! It is *not* about the order of what happens at one moment, which is sorted,
+//! nor about cost.
+//!
+//! More programs than by default, from another seed on; only such whose text
+//! (`{:?}`) has some words, and has others not; and not only the first fault:
 //!
 //! ```text
 //! HEARKEN_SEEDS=100000 HEARKEN_FIRST_SEED=5000 cargo test --test cancellation_model
+//! HEARKEN_WITH="Group Shield" HEARKEN_WITHOUT="Bomb" HEARKEN_FAULTS=20 cargo test …
 //! ```
 
 mod cases;

@@ -60,6 +60,8 @@ pub enum Act {
     Spawn(Box<Step>),
     /// Awaits the task of the program with this number, if nobody else has.
     AwaitTask(usize),
+    /// Awaits the future that is on the shelf, if there is one.
+    TakeOver,
     /// `gather(bodies.map(spawn)).await`
     Gather(Kind, Vec<Step>),
     /// `group(async |g| { tasks.for_each(|task| g.spawn(task).detach()); body.await }).await`
@@ -98,6 +100,9 @@ pub enum Loser {
     Drop,
     /// It is forgotten, and the winner's ending is the step's.
     Forget,
+    /// It is put on the shelf, from which another task may take it; the winner's
+    /// ending is the step's.
+    HandOver,
     /// It is kept and not polled while `then` runs; the winner's ending is only
     /// talked about. Afterwards it is awaited, if `resume` says so.
     Park { then: Box<Step>, resume: bool },
@@ -140,7 +145,7 @@ impl Step {
     pub fn parts_mut(&mut self) -> Vec<&mut Step> {
         match &mut self.act {
             Act::Log | Act::Sleep(_) | Act::Pending | Act::Fail | Act::Panic | Act::Bomb => vec![],
-            Act::CancelSelf | Act::Uncancel | Act::AwaitTask(_) => vec![],
+            Act::CancelSelf | Act::Uncancel | Act::AwaitTask(_) | Act::TakeOver => vec![],
             Act::Repeat(_, part) | Act::Try(part) | Act::Shield(part) => vec![part],
             Act::Timeout(_, part) | Act::Await(part) | Act::Spawn(part) => vec![part],
             Act::Scope { inside, cleanup, .. } | Act::Finally { inside, cleanup } => {
@@ -162,11 +167,6 @@ impl Step {
     /// The steps that it is made of.
     pub fn parts(&self) -> Vec<Step> {
         self.clone().parts_mut().into_iter().map(|part| part.clone()).collect()
-    }
-
-    /// How many steps it is, itself included.
-    pub fn size(&self) -> usize {
-        1 + self.parts().iter().map(Step::size).sum::<usize>()
     }
 
     /// Whether it, or a part of it, does `what`.
@@ -221,10 +221,6 @@ impl Program {
         let mut bodies: Vec<u32> = self.tasks.iter().map(|task| task.label).collect();
         self.tasks.iter().for_each(|task| below(task, &mut bodies));
         bodies
-    }
-
-    pub fn size(&self) -> usize {
-        self.tasks.iter().map(Step::size).sum::<usize>() + self.requests.len()
     }
 }
 

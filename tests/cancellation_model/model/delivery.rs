@@ -309,7 +309,7 @@ impl World {
 
     /// A shield is through, or has been given up.
     pub fn is_through(&mut self, shield: NodeId, held: Vec<RequestId>) {
-        let from = self.nodes[shield].parent.expect("a root is around all");
+        let Some(from) = self.nodes[shield].parent else { return };
         self.through.extend(held.into_iter().map(|request| (request, from)));
     }
 

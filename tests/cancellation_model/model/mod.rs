@@ -13,10 +13,12 @@
 //!
 //! | file | has |
 //! | --- | --- |
-//! | `mod.rs` | tasks, time, the queue (7.1), how a task ends (3.3, 4.6) |
+//! | `outcome.rs` | how tasks and steps end (3.2, 3.3) |
 //! | `tree.rs` | nodes, and the questions that are asked of them |
-//! | `delivery.rs` | requests: asked, delivered, taken, lost, delivered anew |
-//! | `steps.rs` | how each step goes on: plain ones, scope, shield, `finally` |
+//! | `delivery.rs` | requests: asked, delivered, lost, delivered anew (4.13) |
+//! | `mod.rs` | tasks, time, the queue (7.1), and when a task ends (4.6) |
+//! | `steps.rs` | how a step goes on: plain ones, `join`, `select`, sets (4.4) |
+//! | `scope.rs` | the same for a scope, `finally` and a shield (4.3, 4.7) |
 //! | `deadline.rs` | the same for a deadline (4.9) |
 //! | `tasks.rs` | the same for an await and a gather (4.8, 5.1) |
 //! | `group.rs` | the same for a group (5.4) |
@@ -24,6 +26,8 @@
 mod deadline;
 mod delivery;
 mod group;
+mod outcome;
+mod scope;
 mod steps;
 mod tasks;
 mod tree;
@@ -31,6 +35,7 @@ mod tree;
 use crate::log::Log;
 use crate::program::{Moment, Program, Request as FromOutside, Step};
 use delivery::{Request, RequestId};
+use outcome::{End, Ending, Error};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use tree::{Node, NodeId, State};
@@ -97,6 +102,8 @@ struct World {
     taken: Vec<RequestId>,
     /// What shields held that are through, and where those stood.
     through: Vec<(RequestId, NodeId)>,
+    /// What has been handed over, and not been taken.
+    shelf: Option<NodeId>,
     /// The tasks of the program whose handles have been taken.
     handles: std::collections::HashSet<TaskId>,
 }
@@ -121,38 +128,6 @@ struct Task {
     /// Whether somebody holds its handle.
     held: bool,
     retrieved: bool,
-}
-
-/// How a task ended (3.2).
-#[derive(Clone, Debug, PartialEq)]
-enum Ending {
-    Value,
-    Failed(Error),
-    Panicked(u32),
-    Cancelled(RequestId),
-}
-
-/// How a step ended.
-#[derive(Clone, Debug, PartialEq)]
-enum End {
-    Value,
-    Error(Error),
-    /// The label of the step that panicked.
-    Panic(u32),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Error {
-    Failure(u32),
-    /// A `Cancelled`, in somebody's hands.
-    Token(RequestId),
-    Elapsed,
-    TaskCancelled(RequestId),
-    Panicked(u32),
-    Group(Vec<Error>),
-    CleanupFailed(Box<Error>, Option<Box<Error>>),
-    OwnedByGroup,
-    AwaitedItself,
 }
 
 // ---- Tasks ---------------------------------------------------------------------
@@ -392,33 +367,5 @@ impl World {
     /// The latest task whose body has this label.
     fn latest(&self, label: u32) -> Option<TaskId> {
         self.tasks.iter().rposition(|task| task.label == label)
-    }
-
-    fn words(&self, end: &End) -> String {
-        match end {
-            End::Value => "a value".to_owned(),
-            End::Panic(label) => format!("panic {label}"),
-            End::Error(error) => self.words_of(error),
-        }
-    }
-
-    fn words_of(&self, error: &Error) -> String {
-        match error {
-            Error::Failure(label) => format!("failure {label}"),
-            Error::Token(request) => format!("token: {}", self.reason(*request)),
-            Error::Elapsed => "elapsed".to_owned(),
-            Error::TaskCancelled(request) => format!("cancelled task: {}", self.reason(*request)),
-            Error::Panicked(label) => format!("panic {label}"),
-            Error::Group(errors) => {
-                let errors: Vec<_> = errors.iter().map(|error| self.words_of(error)).collect();
-                format!("group [{}]", errors.join(", "))
-            }
-            Error::CleanupFailed(error, None) => format!("clean-up: {}", self.words_of(error)),
-            Error::CleanupFailed(error, Some(before)) => {
-                format!("clean-up: {}, after {}", self.words_of(error), self.words_of(before))
-            }
-            Error::OwnedByGroup => "owned by its group".to_owned(),
-            Error::AwaitedItself => "awaited itself".to_owned(),
-        }
     }
 }

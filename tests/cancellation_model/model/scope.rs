@@ -1,0 +1,197 @@
+//! How a scope, a `finally` and a shield go on (4.3, 4.7).
+
+use super::delivery::RequestId;
+use super::tree::{NodeId, Scope, State};
+use super::{End, Error, World};
+use crate::program::{After, Step};
+
+/// How the future of a scope goes on.
+enum Inside {
+    Ended(End),
+    /// It has been dropped because of a request; that may have panicked.
+    Took(RequestId, Option<u32>),
+}
+
+impl World {
+    /// `match scope(inside).await { … }`
+    pub fn scope(
+        &mut self,
+        node: NodeId,
+        inside: &Step,
+        cleanup: &Step,
+        after: After,
+    ) -> Option<End> {
+        if let Some(ended) = self.future_of_scope(node, inside)? {
+            let token = match ended {
+                Inside::Ended(end) => {
+                    if !matches!(end, End::Panic(_)) {
+                        self.say(node, "is through");
+                    }
+                    return Some(end);
+                }
+                Inside::Took(_, Some(panicked)) => return Some(End::Panic(panicked)),
+                Inside::Took(request, None) => request,
+            };
+            let (origin, reason) = (self.origin(token), self.reason(token).to_owned());
+            self.say(node, format!("heard {origin}: {reason}"));
+            self.set(node, State::CleansUp(End::Error(Error::Token(token))));
+            self.enter(node, cleanup);
+        }
+        let State::CleansUp(token) = self.nodes[node].state.clone() else { return None };
+        match self.go_on_inside(node)? {
+            End::Value => {}
+            end => return Some(end), // and the token is dropped with it
+        }
+        self.say(node, format!("{after:?}"));
+        match (after, token) {
+            (After::Accept | After::Drop, _) => Some(End::Value),
+            (After::Return, token) => Some(token),
+            (After::Rethrow, End::Error(Error::Token(request))) => {
+                self.set(node, State::Outward(request));
+                None
+            }
+            (After::Rethrow, _) => unreachable!("a scope cleans up with a token in its hands"),
+        }
+    }
+
+    /// `finally` is a scope around its future. However that ends, the clean-up
+    /// runs; then that ending goes on, a cancellation outward (4.7).
+    pub fn finally(&mut self, node: NodeId, inside: &Step, cleanup: &Step) -> Option<End> {
+        if let Some(ended) = self.future_of_scope(node, inside)? {
+            let how = match ended {
+                Inside::Ended(end) => end,
+                Inside::Took(_, Some(panicked)) => End::Panic(panicked),
+                Inside::Took(request, None) => End::Error(Error::Token(request)),
+            };
+            self.say(node, "cleans up");
+            self.set(node, State::CleansUp(how));
+            self.enter(node, cleanup);
+        }
+        let State::CleansUp(how) = self.nodes[node].state.clone() else { return None };
+        let end = match (how, self.go_on_inside(node)?) {
+            (_, End::Panic(label)) => return Some(End::Panic(label)),
+            (how, End::Value) => {
+                self.say(node, "has cleaned up");
+                how
+            }
+            // A clean-up that ends by a cancellation has not failed.
+            (End::Error(Error::Token(first)), End::Error(Error::Token(second))) => {
+                let outermost = self.outermost([first, second]).expect("there are two");
+                End::Error(Error::Token(outermost))
+            }
+            (_, End::Error(Error::Token(token))) => End::Error(Error::Token(token)),
+            (how, End::Error(error)) => {
+                let before = match how {
+                    End::Value => None,
+                    End::Error(Error::Token(request)) => Some(Error::TaskCancelled(request)),
+                    End::Error(error) => Some(error),
+                    End::Panic(label) => Some(Error::Panicked(label)),
+                };
+                End::Error(Error::CleanupFailed(Box::new(error), before.map(Box::new)))
+            }
+        };
+        match end {
+            End::Error(Error::Token(request)) => {
+                self.set(node, State::Outward(request));
+                None
+            }
+            End::Panic(_) => Some(end),
+            end => {
+                let words = self.words(&end);
+                self.say(node, format!("gave {words}"));
+                Some(end)
+            }
+        }
+    }
+
+    /// The future of a scope goes on, unless the scope is told to drop it. None
+    /// if it waits; `Some(None)` if the future was gone before.
+    fn future_of_scope(&mut self, node: NodeId, inside: &Step) -> Option<Option<Inside>> {
+        match &self.nodes[node].state {
+            State::New => {
+                self.set(node, State::Scope(Scope::default()));
+                self.enter(node, inside);
+            }
+            State::Scope(_) => {}
+            _ => return Some(None),
+        }
+        if let Some(request) = self.told_at_once(node) {
+            return Some(Some(self.take(node, request)));
+        }
+        let taken = self.taken.len();
+        if let Some(end) = self.go_on_inside(node) {
+            return Some(Some(Inside::Ended(end)));
+        }
+        let request = self.told_in_the_end(node, taken)?;
+        Some(Some(self.take(node, request)))
+    }
+
+    /// The request for which a scope or group drops what is inside it without
+    /// polling it once more: nobody inside listens, or a shield inside is through.
+    pub fn told_at_once(&mut self, node: NodeId) -> Option<RequestId> {
+        let scope = self.nodes[node].scope_mut().expect("only a scope is told");
+        if let Some(told) = scope.told.take() {
+            return Some(told);
+        }
+        let request = self.carried_to(node)?;
+        let (_, delivery) = self.carried?;
+        (!self.has_listener(node, delivery)).then_some(request)
+    }
+
+    /// The same after what is inside has gone on, and waits: what goes outward
+    /// from there, or what is delivered, if nobody there has taken or holds it.
+    pub fn told_in_the_end(&mut self, node: NodeId, taken: usize) -> Option<RequestId> {
+        let newly_taken = self.taken[taken..].to_vec();
+        let scope = self.nodes[node].scope_mut().expect("only a scope is told");
+        scope.heard.extend(newly_taken);
+        let outward = self.outward_to(node).filter(|_| !self.waits_below(node));
+        let is_for_us = |&request: &RequestId| {
+            let delivery = self.carried.map_or(0, |(_, delivery)| delivery);
+            !self.is_taken(node, request, taken) && !self.has_newcomer(node, delivery)
+        };
+        let inward = self.carried_to(node).filter(is_for_us);
+        self.outermost(outward.into_iter().chain(inward))
+    }
+
+    fn take(&mut self, node: NodeId, request: RequestId) -> Inside {
+        self.has_taken(node, request);
+        self.answer(request);
+        let inside = self.nodes[node].children[0];
+        Inside::Took(request, self.discard(inside, Some(request)))
+    }
+
+    /// A listener has taken a request, and with it what is delivered at the same
+    /// time.
+    pub fn has_taken(&mut self, node: NodeId, request: RequestId) {
+        self.taken.push(request);
+        if let Some(carried) = self.carried_to(node).filter(|&carried| carried != request) {
+            self.taken.push(carried);
+            if self.rank(carried) >= self.rank(request) {
+                self.answer(carried);
+            }
+        }
+    }
+
+    /// Requests wait until it is through (4.7); so do deadlines.
+    pub fn shield(&mut self, node: NodeId, inside: &Step) -> Option<End> {
+        if let State::New = self.nodes[node].state {
+            self.set(node, State::Shield(vec![]));
+            self.enter(node, inside);
+        }
+        let carried = self.carried_to(node);
+        if let (Some(request), State::Shield(held)) = (carried, &mut self.nodes[node].state) {
+            held.push(request);
+        }
+        let outer = self.carried.take();
+        let end = self.go_on_inside(node);
+        self.carried = outer;
+        let end = end?;
+        if let State::Shield(held) = self.nodes[node].state.clone() {
+            self.is_through(node, held);
+        }
+        if !matches!(end, End::Panic(_)) {
+            self.say(node, "is through");
+        }
+        Some(end)
+    }
+}
