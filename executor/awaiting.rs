@@ -12,7 +12,7 @@
 
 use crate::current;
 use crate::handle::Task;
-use crate::header::{AwaitedBy, Awaiter};
+use crate::header::{AwaitedBy, Awaiter, Rare};
 use crate::id::{Name, TaskId};
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TaskError};
@@ -209,7 +209,10 @@ impl<T> Task<T> {
             return false;
         }
         let (home, header) = (self.home(), self.header());
-        let told = self.told().filter(|_| header.ending() != Some(Ending::Succeeded));
+        let outward = |rare: &mut Rare| matches!(rare.awaited, Forwarding::Outward(_));
+        let is_on_its_way = header.if_rare(outward) == Some(true);
+        let told =
+            self.told().filter(|_| !is_on_its_way && header.ending() != Some(Ending::Succeeded));
         // Told of a request when it had ended already: a value is still good; a
         // failure is left for whoever hears of it.
         if let Some(delivery) = told {

@@ -166,6 +166,9 @@ impl State {
     /// that is heard in the same breath.
     pub(crate) fn hear(&self, delivery: &Arc<Delivery>) -> Option<Cancelled> {
         delivery.set_heard();
+        if delivery.rank == Rank::TASK {
+            self.descent.meet_hearer();
+        }
         self.is_heard_in_running_task();
         let task = self.running.get()?;
         Some(Cancelled::of(delivery.clone(), task, self.identity))
@@ -306,7 +309,7 @@ pub(crate) enum Ran {
 
 /// So often something is delivered at one place in the queue. Who asks himself
 /// again and again is to let others have their turns.
-const MOST_DELIVERIES: u32 = 3;
+pub(crate) const MOST_DELIVERIES: u32 = 3;
 
 /// After a plain poll that was pending.
 #[inline]

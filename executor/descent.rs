@@ -160,6 +160,11 @@ impl Descent {
         self.count(Tally::TOOK);
     }
 
+    /// Somebody hears of a request to the task.
+    pub(crate) fn meet_hearer(&self) {
+        self.count(Tally::HEARD);
+    }
+
     /// Somebody has come while something is carried.
     pub(crate) fn meet_newcomer(&self) {
         self.count(Tally::NEWCOMER);
@@ -263,6 +268,7 @@ impl Descent {
         let (polled, mut found) = self.carry(number, Some(delivery.clone()), true, poll);
         found.tally.took += first.tally.took + first.tally.chosen;
         found.tally.newcomers += first.tally.newcomers;
+        found.tally.heard += first.tally.heard;
         found.outward = found.outward.or(first.outward);
         (polled, found)
     }

@@ -92,11 +92,12 @@ fn pass_with_region<T>(
         let found = inner.leave(region);
         let took = all.tally.took + found.tally.took;
         let newcomers = all.tally.newcomers + found.tally.newcomers;
+        let heard = all.tally.heard + found.tally.heard;
         let chosen = all.tally.chosen + found.tally.chosen;
         (all.listens, all.listens_directly) = (found.listens, found.listens_directly);
         all.tally = found.tally;
         (all.tally.took, all.tally.chosen) = (took, chosen);
-        all.tally.newcomers = newcomers;
+        (all.tally.newcomers, all.tally.heard) = (newcomers, heard);
         all.outward = all.outward.or(found.outward);
         attempt += 1;
         if polled.is_pending()
@@ -127,6 +128,7 @@ fn confirm<T>(
     state.descent.confirm(|| {
         let (polled, mut found) = pass_once(state, region, waker, Some(watched), poll);
         found.tally.took += first.tally.took;
+        found.tally.heard += first.tally.heard;
         found.outward = found.outward.or(first.outward);
         (polled, found)
     })
@@ -168,6 +170,10 @@ pub(crate) fn add_region(state: &State, region: &mut Option<Rc<Region>>, found: 
         found.listens |= members.listens();
         let holders = members.holders();
         found.tally += holders.holders();
+        if state.descent.is_choosing() {
+            // Who was chosen may not have been polled a second time.
+            found.tally.chosen += holders.chosen;
+        }
         if holders.holds_any() {
             state.descent.meet_holders(holders.holders());
         }

@@ -220,7 +220,9 @@ impl Place {
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
             let mut holds = inside.remembered();
             holds += own;
-            holds.chosen += u32::from(self.chosen && state.descent.is_choosing());
+            let hears =
+                self.chosen || self.cold.as_ref().is_some_and(|cold| cold.hold.is_outward());
+            holds.chosen += u32::from(hears && state.descent.is_choosing());
             home.members.borrow_mut().set_holds(*key, holds);
         }
     }

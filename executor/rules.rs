@@ -38,7 +38,8 @@
 //!
 //! | asking | settled: heard | unheard, held inside | unheard, not held |
 //! | --- | --- | --- | --- |
-//! | just offered, not taken | | rest | **act**: drop what is inside |
+//! | not asked yet | rest | **ask** | **ask** |
+//! | asked in vain: nobody has taken it | | rest | **act**: drop what is inside |
 //! | resting | rest | rest | **ask again** |
 //!
 //! *Held inside* is a request by shields, and by those who have passed it on and
@@ -66,6 +67,8 @@ use std::sync::Arc;
 pub(crate) struct Tally {
     /// Those that took what was carried: heard of it, or passed it on.
     pub(crate) took: u32,
+    /// Places that heard of a request to the task, carried or not.
+    pub(crate) heard: u32,
     /// Places that were chosen to hear of it.
     pub(crate) chosen: u32,
     /// Those who came while it was carried, and might hear of it the next time.
@@ -79,9 +82,17 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    const NONE: Tally =
-        Tally { took: 0, chosen: 0, newcomers: 0, shields: 0, forwards: 0, inner_forwards: 0 };
+    const NONE: Tally = Tally {
+        took: 0,
+        heard: 0,
+        chosen: 0,
+        newcomers: 0,
+        shields: 0,
+        forwards: 0,
+        inner_forwards: 0,
+    };
     pub(crate) const TOOK: Tally = Tally { took: 1, ..Tally::NONE };
+    pub(crate) const HEARD: Tally = Tally { heard: 1, ..Tally::NONE };
     pub(crate) const CHOSEN: Tally = Tally { chosen: 1, ..Tally::NONE };
     pub(crate) const NEWCOMER: Tally = Tally { newcomers: 1, ..Tally::NONE };
     pub(crate) const SHIELD: Tally = Tally { shields: 1, ..Tally::NONE };
@@ -118,12 +129,12 @@ impl Tally {
 
     /// What a member is remembered by until it is polled again.
     pub(crate) fn remembered(self) -> Tally {
-        Tally { took: 0, newcomers: 0, ..self }
+        Tally { took: 0, heard: 0, newcomers: 0, ..self }
     }
 
     /// Only who holds.
     pub(crate) fn holders(self) -> Tally {
-        Tally { took: 0, chosen: 0, newcomers: 0, ..self }
+        Tally { took: 0, heard: 0, chosen: 0, newcomers: 0, ..self }
     }
 }
 
@@ -133,6 +144,7 @@ impl Sub for Tally {
     fn sub(self, before: Tally) -> Tally {
         Tally {
             took: self.took - before.took,
+            heard: self.heard - before.heard,
             chosen: self.chosen - before.chosen,
             newcomers: self.newcomers - before.newcomers,
             shields: self.shields - before.shields,
@@ -145,6 +157,7 @@ impl Sub for Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, more: Tally) {
         self.took += more.took;
+        self.heard += more.heard;
         self.chosen += more.chosen;
         self.newcomers += more.newcomers;
         self.shields += more.shields;
@@ -155,7 +168,7 @@ impl AddAssign for Tally {
 
 /// Of two requests the one that counts: that of the outer owner. Of the same
 /// owner it is the latest, since the owner knows of that one only.
-fn outermost(before: Arc<Delivery>, latest: Arc<Delivery>) -> Arc<Delivery> {
+pub(crate) fn outermost(before: Arc<Delivery>, latest: Arc<Delivery>) -> Arc<Delivery> {
     if before.rank < latest.rank { before } else { latest }
 }
 
@@ -177,6 +190,10 @@ pub(crate) enum Hold {
 impl Hold {
     pub(crate) fn is_nothing(&self) -> bool {
         matches!(self, Hold::Nothing)
+    }
+
+    pub(crate) fn is_outward(&self) -> bool {
+        matches!(self, Hold::Outward(_))
     }
 
     /// Of what it waits for the holders, if it does.
@@ -232,8 +249,15 @@ impl Hold {
 /// What the owner of a request remembers of it, once it has been delivered.
 pub(crate) struct Asking {
     pub(crate) delivery: Arc<Delivery>,
+    asked: Asked,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
     /// Nobody has taken it, and it was not settled since.
-    offered: bool,
+    InVain,
+    Resting,
 }
 
 /// What the owner of a request is to do.
@@ -249,29 +273,33 @@ pub(crate) enum OwnerAnswer {
 }
 
 impl Asking {
-    /// It is being delivered.
+    /// It is to be delivered.
     pub(crate) fn new(delivery: Arc<Delivery>) -> Asking {
-        Asking { delivery, offered: false }
+        Asking { delivery, asked: Asked::NotYet }
     }
 
     /// It has been delivered. If nobody has taken it, and nobody has come who might
     /// the next time, there is nobody.
     pub(crate) fn delivered(&mut self, met: &Tally) {
-        self.offered = !met.takes() && met.newcomers == 0;
+        let in_vain = !met.takes() && met.newcomers == 0;
+        self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
     /// The poll of the inside is over.
     pub(crate) fn settle(&mut self, holds: impl FnOnce(&Delivery) -> bool) -> OwnerAnswer {
-        let offered = std::mem::replace(&mut self.offered, false);
-        let held = holds(&self.delivery);
-        match (self.delivery.is_heard(), held, offered) {
+        let asked = self.asked;
+        if asked == Asked::InVain {
+            self.asked = Asked::Resting;
+        }
+        let held = asked != Asked::NotYet && holds(&self.delivery);
+        match (self.delivery.is_heard(), held, asked) {
             (true, false, _) => {
                 self.delivery.set_over();
                 OwnerAnswer::Rest
             }
-            (true, true, _) | (false, true, _) => OwnerAnswer::Rest,
-            (false, false, true) => OwnerAnswer::Act,
-            (false, false, false) => OwnerAnswer::AskAgain,
+            (_, true, _) => OwnerAnswer::Rest,
+            (false, false, Asked::InVain) => OwnerAnswer::Act,
+            (false, false, Asked::NotYet | Asked::Resting) => OwnerAnswer::AskAgain,
         }
     }
 

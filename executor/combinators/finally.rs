@@ -6,6 +6,7 @@ use crate::cancelling::with_running_task;
 use crate::outcome::{Cancelled, Panicked, TaskCancelled, catch};
 use crate::place::{Heard, Place};
 use crate::request::Delivery;
+use crate::rules::outermost;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -112,7 +113,7 @@ where
                     let Finally::Cleanup(ended) = mem::replace(self, Finally::Done) else {
                         unreachable!("it was a line ago")
                     };
-                    match ended.leaves().filter(|_| cleaned.is_ok()) {
+                    match ended.leaves(&cleaned) {
                         Some(delivery) => *self = Finally::Leaving(Outward { delivery }),
                         None => return Poll::Ready(ended.after(cleaned)),
                     }
@@ -169,17 +170,31 @@ fn poll_body<T, F: Future<Output = anyhow::Result<T>>>(
 }
 
 impl<T> Ended<T> {
-    /// What goes on outward, if it ended by a cancellation of its own task.
-    fn leaves(&self) -> Option<Arc<Delivery>> {
-        let token = match self {
+    /// What goes on outward: the cancellation by which it ended, or by which the
+    /// clean-up did. A failure does not go with either.
+    fn leaves(&self, cleaned: &anyhow::Result<()>) -> Option<Arc<Delivery>> {
+        let own = match self {
             Ended::Cancelled(cancelled) => Some(cancelled),
             Ended::Returned(Err(error)) => error.downcast_ref::<Cancelled>(),
             _ => None,
         };
-        let is_mine = |token: &&Cancelled| {
-            with_running_task(|state| state.is_some_and(|state| state.is_mine(token)))
+        let has_failed = match self {
+            Ended::Returned(Err(_)) => own.is_none(),
+            Ended::Panicked(_) => true,
+            _ => false,
         };
-        token.filter(is_mine).and_then(Cancelled::delivery).cloned()
+        let own = own.and_then(delivery_of);
+        match cleaned {
+            Ok(()) => own,
+            Err(_) if has_failed => None,
+            Err(error) => {
+                let latest = delivery_of(error.downcast_ref::<Cancelled>()?)?;
+                Some(match own {
+                    Some(own) => outermost(own, latest),
+                    None => latest,
+                })
+            }
+        }
     }
 
     /// Goes on when the clean-up has ended.
@@ -193,7 +208,11 @@ impl<T> Ended<T> {
             (Ended::Returned(Ok(_)), Err(error)) => {
                 Err(CleanupFailed { error, before: None }.into())
             }
-            (Ended::Returned(Err(before)), Err(error)) => Err(CleanupFailed::after(before, error)),
+            (Ended::Returned(Err(before)), Err(error)) => {
+                let own = before.downcast_ref().filter(|own| delivery_of(own).is_some());
+                let own = own.map(|own: &Cancelled| TaskCancelled::from(own).into());
+                Err(CleanupFailed::after(own.unwrap_or(before), error))
+            }
             (Ended::Panicked(panicked), Err(error)) => {
                 Err(CleanupFailed::after(panicked.into(), error))
             }
@@ -205,6 +224,12 @@ impl<T> Ended<T> {
             }
         }
     }
+}
+
+/// Of what a token of the running task was made.
+fn delivery_of(token: &Cancelled) -> Option<Arc<Delivery>> {
+    let is_mine = with_running_task(|state| state.is_some_and(|state| state.is_mine(token)));
+    token.delivery().filter(|_| is_mine).cloned()
 }
 
 /// The clean-up of a [`finally`] failed.

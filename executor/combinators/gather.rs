@@ -196,8 +196,8 @@ impl<T> Children<T> {
 
     /// The task that waits here is asked to cancel, or a deadline has passed.
     fn told(&mut self, state: &Rc<State>, delivery: Arc<Delivery>) {
-        if self.all_well() {
-            return; // their values are there already, and come first
+        if self.all_well() || matches!(self.forwarding, Forwarding::Outward(_)) {
+            return; // their values are there already, and come first; or it is late
         }
         state.descent.meet_taker();
         let waits = |task: &Task<T>| task.pass_on(state, &delivery.request);

@@ -6,7 +6,7 @@
 //! away.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::with_running_task;
+use crate::cancelling::{MOST_DELIVERIES, with_running_task};
 use crate::current::state_for;
 use crate::descent::{Around as Surroundings, Found};
 use crate::handle::Task;
@@ -370,6 +370,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
                 inside = self.poll_body(state, body.as_mut(), cx);
             } else if let Some(state) = state
                 && let Some(delivery) = self.place.carried(state)
+                && !matches!(self.forwarding, Forwarding::Outward(_))
             {
                 self.place.set_seen(state);
                 state.descent.meet_taker();
@@ -401,7 +402,7 @@ impl<T> AroundGroup<T> {
         mut body: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Tally {
-        let mut asks = None;
+        let (mut asks, mut asked) = (None, 0);
         loop {
             let mut poll = |cx: &mut Context<'_>| {
                 let body = body.as_mut().as_pin_mut().expect("it is polled until it has ended");
@@ -423,7 +424,12 @@ impl<T> AroundGroup<T> {
                     let Some(state) = state else { return Tally::default() };
                     match self.settle_abort(state, cx, taken, &found.tally, found.listens) {
                         OwnerAnswer::Rest => return found.tally,
+                        OwnerAnswer::AskAgain if asked == MOST_DELIVERIES => {
+                            cx.waker().wake_by_ref();
+                            return found.tally;
+                        }
                         OwnerAnswer::AskAgain => {
+                            asked += 1;
                             asks = self.abort.as_ref().map(|abort| abort.delivery.clone());
                         }
                         OwnerAnswer::Act => {
@@ -503,7 +509,7 @@ impl<T> AroundGroup<T> {
         }
         let carried = state.descent.carried();
         let shielded = state.descent.around.get().shielded;
-        if carried.is_some() && taken {
+        if carried.is_some() && taken || held.heard > 0 {
             abort.delivery.set_heard(); // in the same breath as another
             OwnerAnswer::Rest
         } else if carried.is_some_and(|carried| held.holds(&carried)) {

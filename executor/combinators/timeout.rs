@@ -12,7 +12,7 @@
 
 use super::around::{Around, Wrapped};
 use super::sleep::Sleep;
-use crate::cancelling::with_running_task;
+use crate::cancelling::{MOST_DELIVERIES, with_running_task};
 use crate::clock::Instant;
 use crate::current::state_for;
 use crate::descent::{Around as Surroundings, Found};
@@ -272,6 +272,7 @@ impl<F: Future> Around<F> for Deadline {
                 };
             };
             let (mut polled, mut found) = self.poll_inside(state, cx, &mut poll);
+            let mut asked = 0;
             loop {
                 if let Poll::Ready(output) = polled {
                     future.set(None);
@@ -284,7 +285,14 @@ impl<F: Future> Around<F> for Deadline {
                         }
                         return Poll::Pending;
                     }
+                    // What asks for it again and again is to let others have turns.
+                    Look::Ask(_) if asked == MOST_DELIVERIES => {
+                        cx.waker().wake_by_ref();
+                        self.suspend(state, cx, found.tally);
+                        return Poll::Pending;
+                    }
                     Look::Ask(delivery) => {
+                        asked += 1;
                         (polled, found) = self.ask(state, cx, delivery, &mut poll);
                     }
                     Look::Over(delivery) => {
@@ -445,7 +453,7 @@ impl Deadline {
     fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
         let around = state.descent.around.get();
         let carried = state.descent.carried();
-        if carried.is_some() && found.tally.takes() {
+        if carried.is_some() && found.tally.takes() || found.tally.heard > 0 {
             self.passed = match std::mem::replace(&mut self.passed, Passed::Answered) {
                 Passed::Told(asking) => {
                     asking.delivery.set_heard();

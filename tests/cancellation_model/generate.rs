@@ -181,9 +181,12 @@ impl Generator {
             // What lost a `select!` in the very last poll counts as there until
             // the next one, so that what is ready at that moment goes first. That
             // shows only when a request comes at the moment of something else.
+            // And the second branch listens to nothing: the library lets all
+            // branches that are polled take a request, also when the first of a
+            // `select!` ends by it (4.4); the model goes through them one by one.
             27 | 28 if self.style == Style::Distinct => Act::Select {
                 first: self.boxed(tasks),
-                second: self.boxed(tasks),
+                second: Box::new(Step::new(Act::Sleep(self.moment()))),
                 loser: match self.random.below(5) {
                     0 | 1 => Loser::Drop,
                     2 => Loser::Forget,

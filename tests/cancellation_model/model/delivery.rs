@@ -23,6 +23,7 @@ pub struct Request {
     is_answered: bool,
     /// It was made again, before anybody had heard.
     is_repeated: bool,
+    was_passed_on: bool,
 }
 
 enum Owner {
@@ -65,7 +66,13 @@ impl World {
         self.tasks[task].cancelling = before.saturating_sub(1);
         if before == 1 {
             self.tasks[task].wishes.clear();
-            self.not_taken(task).into_iter().for_each(|request| self.answer(request));
+            let taken_back = self.not_taken(task);
+            for node in self.nodes.iter_mut().filter(|node| node.task == task) {
+                if let State::Shield(held) = &mut node.state {
+                    held.retain(|request| !taken_back.contains(request));
+                }
+            }
+            taken_back.into_iter().for_each(|request| self.answer(request));
         }
     }
 
@@ -92,13 +99,16 @@ impl World {
         reason: String,
         owner: Owner,
     ) -> RequestId {
-        let (is_answered, is_repeated) = (false, false);
-        self.requests.push(Request { wish, origin, reason, owner, is_answered, is_repeated });
+        let (is_answered, is_repeated, was_passed_on) = (false, false, false);
+        let request =
+            Request { wish, origin, reason, owner, is_answered, is_repeated, was_passed_on };
+        self.requests.push(request);
         self.requests.len() - 1
     }
 
     /// Passes a request on to tasks.
     pub fn pass_on(&mut self, request: RequestId, tasks: &[TaskId]) {
+        self.requests[request].was_passed_on = true;
         let Request { wish, origin, reason, .. } = &self.requests[request];
         let (wish, origin, reason) = (*wish, *origin, reason.clone());
         tasks.iter().for_each(|&task| self.ask(task, wish, origin, &reason));
@@ -155,13 +165,16 @@ impl World {
         !self.is_answered(request) && !self.owner(request).is_some_and(moves)
     }
 
-    /// The request to a task that is to be delivered now.
+    /// The request to a task that is to be delivered now: of several the first;
+    /// but of those that had been passed on and come back, the latest.
     pub fn next_to_deliver(&self, task: TaskId) -> Option<RequestId> {
         let is_next = |&request: &RequestId| {
             let is_repeated = self.requests[request].is_repeated && !self.is_answered(request);
             is_repeated || self.is_unheard(request)
         };
-        self.tasks[task].asked.iter().copied().find(is_next)
+        let mut next = self.tasks[task].asked.iter().copied().filter(is_next);
+        let had_been_passed_on = |&request: &RequestId| self.requests[request].was_passed_on;
+        next.clone().filter(had_been_passed_on).last().or_else(|| next.next())
     }
 
     // ---- Delivering --------------------------------------------------------------
