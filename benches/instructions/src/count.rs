@@ -4,13 +4,7 @@ use std::env;
 use std::io::ErrorKind;
 use std::process::Command;
 
-use crate::workloads::{MOST_PASSES, OPERATIONS, Workload};
-
-/// The two runs of a workload, in passes.
-const FEW: usize = 2;
-const MANY: usize = 12;
-
-const _: () = assert!(FEW < MANY && MANY <= MOST_PASSES);
+use crate::workloads::Workload;
 
 /// How many instructions one operation takes.
 ///
@@ -18,9 +12,9 @@ const _: () = assert!(FEW < MANY && MANY <= MOST_PASSES);
 ///
 /// If there is no valgrind, or the workload fails under it.
 pub fn per_operation(workload: &Workload) -> Result<f64, String> {
-    let few = instructions(workload, FEW)?;
-    let many = instructions(workload, MANY)?;
-    let operations = (MANY - FEW) * OPERATIONS;
+    let (few, many) = workload.passes();
+    let operations = (many - few) * workload.operations;
+    let (few, many) = (instructions(workload, few)?, instructions(workload, many)?);
     Ok((many as f64 - few as f64) / operations as f64)
 }
 

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 
 fn list() {
     for workload in WORKLOADS {
-        println!("{:<18} {}", workload.name, workload.about);
+        println!("{:<18} {:>6}  {}", workload.name, workload.operations, workload.about);
     }
 }
 
