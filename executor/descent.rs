@@ -42,6 +42,9 @@ pub(crate) struct Descent {
     deliveries_ever: Cell<u64>,
     /// Whether the poll that is going on only looks who is still there.
     confirming: Cell<bool>,
+    /// Whether the task, or a part of it, is polled once more at the same place
+    /// of the queue.
+    again: Cell<bool>,
 }
 
 /// What there is to look at after a poll.
@@ -265,6 +268,7 @@ impl Descent {
         if polled.is_ready() || first.tally.chosen == 0 {
             return (polled, first);
         }
+        self.set_polls_again();
         let (polled, mut found) = self.carry(number, Some(delivery.clone()), true, poll);
         found.tally.took += first.tally.took + first.tally.chosen;
         found.tally.newcomers += first.tally.newcomers;
@@ -318,6 +322,15 @@ impl Descent {
         poll()
     }
 
+    pub(crate) fn polls_again(&self) -> bool {
+        self.again.get()
+    }
+
+    /// From here on, until the task's place in the queue is over.
+    pub(crate) fn set_polls_again(&self) {
+        self.again.set(true);
+    }
+
     pub(crate) fn is_confirming(&self) -> bool {
         self.confirming.get()
     }
@@ -331,6 +344,7 @@ impl Descent {
             }
         }
         let _restore = Restore(self, self.confirming.replace(true));
+        self.set_polls_again();
         poll()
     }
 
@@ -359,6 +373,24 @@ impl Descent {
             tally: self.tally.get(),
             descent: self,
         }
+    }
+
+    /// As [`enter`](Descent::enter), for a place that has no region, if there is
+    /// nothing to be put aside.
+    #[inline]
+    pub(crate) fn enter_plainly(&self, waker: &Waker, around: Around) -> Option<Plain<'_>> {
+        let signs = self.signs.get();
+        if self.number.get() != 0 || signs.has(Signs::REGION) || signs.has(Signs::OUTWARD) {
+            return None;
+        }
+        self.signs.set(Signs::NONE);
+        Some(Plain {
+            descent: self,
+            signs,
+            waker: self.waker.replace(WakerKey::of(Some(waker))),
+            around: self.around.replace(around),
+            tally: self.tally.get(),
+        })
     }
 
     /// The region of the nearest place around; made now, if there was none.
@@ -410,7 +442,7 @@ impl Descent {
     /// The poll of a task is over: nothing is left for the next.
     #[inline]
     pub(crate) fn clear(&self) {
-        if self.signs.get() != Signs::NONE {
+        if self.signs.get() != Signs::NONE || self.again.get() {
             self.clear_all();
         }
     }
@@ -418,8 +450,49 @@ impl Descent {
     #[inline(never)]
     pub(crate) fn clear_all(&self) {
         self.signs.set(Signs::NONE);
+        self.again.set(false);
         self.tally.set(Tally::default());
         drop((self.outward.take(), self.region.take(), self.lost.take()));
+    }
+}
+
+/// What was outside of a place, when there was nothing to be put aside.
+pub(crate) struct Plain<'a> {
+    descent: &'a Descent,
+    signs: Signs,
+    waker: WakerKey,
+    around: Around,
+    tally: Tally,
+}
+
+impl<'a> Plain<'a> {
+    /// Back outside. Answers what was met; or, if there is more to look at, the
+    /// inside, to be left in the long way.
+    #[inline]
+    pub(crate) fn leave(self) -> Result<Found, Inner<'a>> {
+        let inside = self.descent.signs.get();
+        let listens = inside == Signs::LISTENS;
+        if inside == Signs::NONE || listens {
+            let tally = if listens { self.descent.tally.get() - self.tally } else { Tally::NONE };
+            return Ok(Found { listens, listens_directly: listens, tally, outward: None });
+        }
+        let this = std::mem::ManuallyDrop::new(self);
+        let Plain { descent, signs, waker, around, tally } = *this;
+        descent.around.set(around);
+        Err(Inner { descent, signs, waker, region: None, outward: None, tally })
+    }
+}
+
+impl Drop for Plain<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let inside = self.descent.signs.get();
+        if inside.has(Signs::REGION) || inside.has(Signs::OUTWARD) {
+            drop((self.descent.region.take(), self.descent.outward.take())); // a poll unwinds
+        }
+        self.descent.waker.set(self.waker);
+        self.descent.around.set(self.around);
+        self.descent.signs.set(self.signs.and(inside.only(Signs::LOST.and(Signs::WAITS))));
     }
 }
 

@@ -13,8 +13,8 @@
 //! - **Not twice.** `seen` is the number of the delivery that a place was told
 //!   last, or during which it came; of that one it is not told.
 
-use crate::descent::Found;
-use crate::inside::pass;
+use crate::descent::{Found, Inner};
+use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
 use crate::request::Delivery;
 use crate::rules::{Hold, Tally};
@@ -124,6 +124,26 @@ impl Place {
         }
         self.listens = polled.1.listens;
         polled
+    }
+
+    /// Whether it has nothing that few places have.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.cold.is_none()
+    }
+
+    /// What was polled in the short way has to be looked at in the long one.
+    #[inline(never)]
+    pub(crate) fn leave_inner(&mut self, state: &State, inner: Inner<'_>, pending: bool) -> Found {
+        let mut region = None;
+        let mut found = inner.leave(&mut region);
+        if pending {
+            add_region(state, &mut region, &mut found);
+            if region.is_some() {
+                self.cold().region = region;
+            }
+        }
+        found
     }
 
     /// Polls what is inside of a place that hears of requests.

@@ -82,7 +82,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    const NONE: Tally = Tally {
+    pub(crate) const NONE: Tally = Tally {
         took: 0,
         heard: 0,
         chosen: 0,

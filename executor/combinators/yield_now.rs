@@ -25,28 +25,26 @@ use std::task::{Context, Poll};
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn yield_now() -> YieldNow {
-    YieldNow { yielded_in: None }
+    YieldNow { yielded: false }
 }
 
 /// The future of [`yield_now`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct YieldNow {
-    /// In which turn it has suspended its task. A poll in the same turn is for
-    /// others' sake.
-    yielded_in: Option<u64>,
+    yielded: bool,
 }
 
 impl Future for YieldNow {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Outside of a turn each poll is another.
-        let turn = current::with(|state| state.map_or(0, |state| state.turns.get()));
-        if self.yielded_in.is_some_and(|yielded_in| turn == 0 || yielded_in != turn) {
+        // A poll that only looks who is there does not count as a turn.
+        let again = || current::with(|state| state.is_some_and(|s| s.descent.polls_again()));
+        if self.yielded && !again() {
             return Poll::Ready(());
         }
-        self.yielded_in = Some(turn);
+        self.yielded = true;
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -12,11 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const END: Moment = 100_000_000;
 
 /// Compares so many thousand random programs, or as many as were asked for.
-pub fn try_seeds(thousands: u64, style: Style, mode: impl Fn(u64) -> Mode) {
+pub fn try_seeds(programs: u64, style: Style, mode: impl Fn(u64) -> Mode) {
     let text = |name| std::env::var(name).unwrap_or_default();
     let number = |name| text(name).parse::<u64>().ok();
     let first = number("HEARKEN_FIRST_SEED").unwrap_or(0);
-    let count = number("HEARKEN_SEEDS").unwrap_or(thousands * 1_000);
+    let count = number("HEARKEN_SEEDS").unwrap_or(programs);
     let most_faults = number("HEARKEN_FAULTS").unwrap_or(1);
     let (with, without) = (text("HEARKEN_WITH"), text("HEARKEN_WITHOUT"));
     quietly();

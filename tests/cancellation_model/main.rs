@@ -39,35 +39,35 @@ use real::Mode;
 
 #[test]
 fn random_programs_do_what_the_model_says() {
-    try_seeds(4, Style::Distinct, |_| Mode::Plain);
+    try_seeds(300, Style::Distinct, |_| Mode::Plain);
 }
 
 #[test]
 fn also_when_much_happens_at_the_same_moment() {
-    try_seeds(4, Style::Ties, |_| Mode::Plain);
+    try_seeds(300, Style::Ties, |_| Mode::Plain);
 }
 
 #[test]
 fn also_with_little_work_a_turn() {
-    try_seeds(2, Style::Ties, |seed| Mode::Polls(1 + seed as usize % 3));
+    try_seeds(300, Style::Ties, |seed| Mode::Polls(1 + seed as usize % 3));
 }
 
 #[test]
 fn also_in_a_shuffled_order() {
-    try_seeds(2, Style::Distinct, Mode::Shuffled);
+    try_seeds(300, Style::Distinct, Mode::Shuffled);
 }
 
 #[test]
 fn also_when_woken_for_nothing() {
-    try_seeds(2, Style::Distinct, |_| Mode::Woken);
+    try_seeds(300, Style::Distinct, |_| Mode::Woken);
 }
 
 #[test]
 fn also_when_woken_by_another_thread() {
-    try_seeds(1, Style::Distinct, |_| Mode::WokenElsewhere);
+    try_seeds(300, Style::Distinct, |_| Mode::WokenElsewhere);
 }
 
 #[test]
 fn also_in_debug_mode() {
-    try_seeds(1, Style::Ties, |_| Mode::Debug);
+    try_seeds(300, Style::Ties, |_| Mode::Debug);
 }
