@@ -4,7 +4,8 @@
 //! compared with yesterday's: the counts are recorded in `recorded.txt`, and a
 //! workload that takes over 5 % more than recorded is a failure. It is not a
 //! measure of speed. An instruction that waits for memory counts like one that
-//! does not; `benches/peers` has the times.
+//! does not; `benches/peers` has the times. And it is one size of each: the other program, `listeners`,
+//! compares sizes.
 //!
 //! ```text
 //! cargo run --release -p hearken-instructions              compares with the record

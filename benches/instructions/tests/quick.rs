@@ -10,6 +10,11 @@ fn hearken_instructions(arguments: &[&str]) -> Output {
     program.args(arguments).env("RUST_BACKTRACE", "0").output().expect("the program starts")
 }
 
+fn listeners(arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_listeners"));
+    program.args(arguments).env("RUST_BACKTRACE", "0").output().expect("the program starts")
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -37,6 +42,15 @@ fn every_workload_does_its_work() {
     }
 }
 
+/// `tests/scale_cancellation.rs` of the executor does them all.
+#[test]
+fn an_experiment_is_done_as_often_as_it_is_told() {
+    for times in ["0", "3"] {
+        let ran = listeners(&["--run", "set-scope-cancel", "10", times]);
+        assert!(ran.status.success(), "{times}: {}", text(&ran.stderr));
+    }
+}
+
 #[test]
 fn what_is_recorded_is_what_there_is_in_the_order_of_the_names() {
     let listed = text(&hearken_instructions(&["--list"]).stdout);
@@ -51,6 +65,11 @@ fn what_is_recorded_is_what_there_is_in_the_order_of_the_names() {
 fn an_unknown_name_or_size_is_refused() {
     for arguments in [&["--only", "spwan_join"][..], &["--run", "startup", "13"], &["--run"]] {
         let refused = hearken_instructions(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(text(&refused.stdout), "");
+    }
+    for arguments in [&["--only", "set-scope-cancle"][..], &["--run", "set-scope-cancel", "1"]] {
+        let refused = listeners(arguments);
         assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
         assert_eq!(text(&refused.stdout), "");
     }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures::future::join;
 use hearken::{Elapsed, Executor, Task, scope, spawn, spawn_infallible, timeout};
 
 use super::{MOST_PASSES, OPERATIONS, WARM_UP, in_a_crowd};

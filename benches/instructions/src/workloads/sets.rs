@@ -4,7 +4,7 @@
 use std::future::pending;
 use std::hint::black_box;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use hearken::{
     Cancelled, Elapsed, Executor, ManualClock, Task, scope, spawn, spawn_infallible, timeout,
 };
