@@ -13,7 +13,7 @@
 use crate::clock::Instant;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
-use crate::rules::Tally;
+use crate::rules::{Tally, counts_before};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ impl Descent {
     /// Sends a request outward from here.
     pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
         let mut outward = self.outward.borrow_mut();
-        if outward.as_ref().is_none_or(|first| delivery.rank < first.rank) {
+        if outward.as_ref().is_none_or(|first| counts_before(delivery, first)) {
             *outward = Some(delivery.clone());
         }
         drop(outward);

@@ -168,8 +168,13 @@ impl AddAssign for Tally {
 
 /// Of two requests the one that counts: that of the outer owner. Of the same
 /// owner it is the latest, since the owner knows of that one only.
-pub(crate) fn outermost(before: Arc<Delivery>, latest: Arc<Delivery>) -> Arc<Delivery> {
-    if before.rank < latest.rank { before } else { latest }
+pub(crate) fn outermost(one: Arc<Delivery>, other: Arc<Delivery>) -> Arc<Delivery> {
+    if counts_before(&one, &other) { one } else { other }
+}
+
+pub(crate) fn counts_before(one: &Delivery, other: &Delivery) -> bool {
+    let latest_first = |delivery: &Delivery| std::cmp::Reverse(delivery.request.id);
+    (one.rank, latest_first(one)) < (other.rank, latest_first(other))
 }
 
 // ---- A place in between ----------------------------------------------------------

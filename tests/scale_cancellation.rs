@@ -38,7 +38,6 @@ fn all_of_many_listeners_hear_and_none_is_polled_for_the_others() {
 
 // promise 4.4, 4.5
 #[test]
-#[ignore = "what shields held is lost when a scope beside them has heard"]
 fn who_was_shielded_hears_though_those_beside_him_have_heard() {
     assert_linear(Experiment::all().into_iter().filter(is_mixed));
 }
