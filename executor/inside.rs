@@ -80,7 +80,7 @@ fn pass_with_region<T>(
     let number = state.descent.number();
     if let Some(region) = region.as_ref().filter(|_| number != 0) {
         let acts = state.descent.is_acting();
-        let called = state.members.borrow_mut().to_call(region, number, acts);
+        let called = state.members.borrow_mut().call_all(region, number, acts);
         called.into_iter().for_each(|key| state.wake_member(key));
     }
     let mut all = Found::default();

@@ -53,7 +53,7 @@ pub(crate) enum Heard<T> {
     },
     Ready(T),
     /// It is for this place, which is to drop its inside.
-    Heard(Arc<Delivery>),
+    Takes(Arc<Delivery>),
 }
 
 impl Place {
@@ -162,7 +162,7 @@ impl Place {
             self.chosen = false;
             if let Some(delivery) = descent.carried() {
                 descent.meet_taker();
-                return Heard::Heard(delivery);
+                return Heard::Takes(delivery);
             }
         }
         let carried = if is_owner || acting { None } else { self.carried(state) };
@@ -222,7 +222,7 @@ impl Place {
         let other = carried.as_ref().filter(|carried| !Arc::ptr_eq(carried, &taking));
         other.into_iter().for_each(|other| other.set_heard()); // in the same breath
         if !state.descent.is_choosing() {
-            return Heard::Heard(taking);
+            return Heard::Takes(taking);
         }
         if carried.is_some() && other.is_none() {
             self.choose(state);

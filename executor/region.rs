@@ -227,7 +227,7 @@ impl Members {
 
     /// Those to be called for a delivery, if they have not been yet: to find out
     /// who is there, or for those of them to hear who have been chosen.
-    pub(crate) fn to_call(&mut self, region: &Region, number: u64, acts: bool) -> Vec<MemberKey> {
+    pub(crate) fn call_all(&mut self, region: &Region, number: u64, acts: bool) -> Vec<MemberKey> {
         let called_for = number + u64::from(acts);
         if region.called_for.replace(called_for) == called_for {
             return Vec::new();

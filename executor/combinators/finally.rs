@@ -153,7 +153,7 @@ fn poll_body<T, F: Future<Output = anyhow::Result<T>>>(
                 return None;
             }
             Heard::Ready(ended) => ended,
-            Heard::Heard(delivery) => {
+            Heard::Takes(delivery) => {
                 // The token first: one that is dropped inside is not the last.
                 let cancelled = state.hear(&delivery).expect("it is polled in a task");
                 let mut panicked = None;

@@ -444,7 +444,7 @@ impl<T> AroundGroup<T> {
                     self.body_ended(ended.and_then(|answer| dropped.map(|()| answer)));
                     return Tally::default();
                 }
-                Heard::Heard(delivery) => {
+                Heard::Takes(delivery) => {
                     let own = self.abort.as_ref();
                     let own = own.is_some_and(|abort| Arc::ptr_eq(&abort.delivery, &delivery));
                     let state = state.expect("nobody hears outside of a task");

@@ -86,7 +86,7 @@ impl<F: Future> Around<F> for Scope {
                     future.set(None);
                     Poll::Ready(Ok(output))
                 }
-                Heard::Heard(delivery) => {
+                Heard::Takes(delivery) => {
                     // The token first: one that is dropped inside is not the last.
                     let cancelled = state.hear(&delivery).expect("it is polled in a task");
                     state.drop_inside(&delivery, || future.set(None));

@@ -174,7 +174,7 @@ impl World {
         };
         let mut next = self.tasks[task].asked.iter().copied().filter(is_next);
         let had_been_passed_on = |&request: &RequestId| self.requests[request].was_passed_on;
-        next.clone().filter(had_been_passed_on).last().or_else(|| next.next())
+        next.clone().rfind(had_been_passed_on).or_else(|| next.next())
     }
 
     // ---- Delivering --------------------------------------------------------------
