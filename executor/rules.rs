@@ -32,7 +32,7 @@
 //! | `Nothing` | – | → `Offered` | → `Outward` | – | – |
 //! | `Offered` | → `Nothing` | stays | → `Outward` | → `Held` | **takes it** |
 //! | `Held` | → `Nothing` | → `Offered` | → `Outward` | – | heard elsewhere: **takes it**; else → `Nothing`, its owner asks again |
-//! | `Outward` | – | – | the outermost stays | – | **takes it** |
+//! | `Outward` | – | the outermost, of one owner the latest | the same | – | **takes it** |
 //!
 //! An [`Asking`] is what the *owner* of a request remembers of it:
 //!
@@ -172,6 +172,7 @@ pub(crate) fn outermost(one: Arc<Delivery>, other: Arc<Delivery>) -> Arc<Deliver
     if counts_before(&one, &other) { one } else { other }
 }
 
+/// Whether the first of two requests counts: see [`outermost`].
 pub(crate) fn counts_before(one: &Delivery, other: &Delivery) -> bool {
     let latest_first = |delivery: &Delivery| std::cmp::Reverse(delivery.request.id);
     (one.rank, latest_first(one)) < (other.rank, latest_first(other))

@@ -1,4 +1,4 @@
-//! Awaits that outlive the task in whose tree of scopes they stood: somebody
+//! Awaits that outlive the task in which they were polled: somebody
 //! else has a share in them, or they were moved out. They are woken where they
 //! are now, and a request stays with the task that was asked.
 
