@@ -91,7 +91,7 @@ impl<T> Task<T> {
         let (home, header) = (self.home(), self.header());
         let member = if self.is_awaited_here() {
             let member = home.arrive(header.awaited_by().member(), cx.waker());
-            if let Some(delivery) = self.told() {
+            if let Some(delivery) = self.told().filter(|_| !self.sends_outward()) {
                 self.pass_on_or_give_up(&delivery);
             }
             self.suspend(member);
@@ -108,6 +108,12 @@ impl<T> Task<T> {
         };
         drop(replaced);
         Poll::Pending
+    }
+
+    /// Whether a request goes outward from here, and takes everything with it.
+    fn sends_outward(&self) -> bool {
+        let outward = |rare: &mut Rare| matches!(rare.awaited, Forwarding::Outward(_));
+        self.header().if_rare(outward) == Some(true)
     }
 
     /// Whether it is being awaited by a task of its own executor.
@@ -146,31 +152,39 @@ impl<T> Task<T> {
     }
 
     /// What was asked of it in another task, or is over, counts no more.
+    #[inline]
     fn refresh_forwarding(&self) {
         let home = self.home();
         let Some(running) = home.running_name() else { return };
-        let other = self.header().if_rare(|rare| rare.awaited.refresh(running)).flatten();
+        let refresh = |rare: &mut Rare| match rare.awaited.is_nothing() {
+            true => None,
+            false => rare.awaited.refresh(running),
+        };
+        let other = self.header().if_rare(refresh).flatten();
         other.into_iter().for_each(|other| home.wake_task(other));
     }
 
     /// It waits on, and holds what it has passed on.
     fn suspend(&self, member: Option<MemberKey>) {
         let (home, header) = (self.home(), self.header());
-        let mut holds = Tally::default();
-        self.refresh_forwarding();
-        let outward = header.if_rare(|rare| match &rare.awaited {
-            Forwarding::Nothing => None,
-            Forwarding::Waiting(delivery, _) => {
-                holds = Tally::forward(delivery.rank);
-                None
-            }
-            Forwarding::Outward(delivery) => Some(delivery.clone()),
-        });
+        let mut holds = Tally::NONE;
+        let mut outward = None;
+        if header.has_rare() {
+            self.refresh_forwarding();
+            header.if_rare(|rare| match &rare.awaited {
+                Forwarding::Nothing => {}
+                Forwarding::Waiting(delivery, _) => holds = Tally::forward(delivery.rank),
+                Forwarding::Outward(delivery) => {
+                    holds = Tally::OUTWARD;
+                    outward = Some(Arc::clone(delivery));
+                }
+            });
+        }
         home.descent.meet(holds, member.is_some());
         if let Some(key) = member {
             home.members.borrow_mut().set_holds(key, holds);
         }
-        if let Some(delivery) = outward.flatten() {
+        if let Some(delivery) = outward {
             home.send_outward(&delivery);
         }
     }
@@ -209,8 +223,7 @@ impl<T> Task<T> {
             return false;
         }
         let (home, header) = (self.home(), self.header());
-        let outward = |rare: &mut Rare| matches!(rare.awaited, Forwarding::Outward(_));
-        let is_on_its_way = header.if_rare(outward) == Some(true);
+        let is_on_its_way = self.sends_outward();
         let told =
             self.told().filter(|_| !is_on_its_way && header.ending() != Some(Ending::Succeeded));
         // Told of a request when it had ended already: a value is still good; a
@@ -245,22 +258,32 @@ impl<T> Task<T> {
     }
 
     /// Nobody awaits it any more, or somebody else.
+    #[inline]
     pub(crate) fn stop_awaiting(&self) {
         let header = self.header();
         header.await_seen.set(0);
+        if header.has_await() {
+            self.take_back_await();
+        }
+    }
+
+    #[inline(never)]
+    fn take_back_await(&self) {
+        let header = self.header();
         match header.take_awaiter() {
             Some(Awaiter::Member(key)) => self.home().leave_region(key),
             other => drop(other),
         }
         let awaited = header.if_rare(|rare| std::mem::take(&mut rare.awaited));
-        let Some(Forwarding::Waiting(delivery, _) | Forwarding::Outward(delivery)) = awaited else {
+        let Some(delivery) = awaited.as_ref().and_then(Forwarding::request).cloned() else {
             return;
         };
+        drop(awaited);
         let home = self.home();
         let asked = |id: &TaskId| Name::new(home.number, id.ticket()) == delivery.task;
         header.rare(|rare| rare.cancel.asked_by.retain(|id| !asked(id)));
         match self.home().running_name() == Some(delivery.task) {
-            true => self.home().give_up_outward(&delivery),
+            true => self.home().give_up(&delivery),
             // Its owner is to look after what it has asked.
             false => self.home().wake_task(delivery.task),
         }

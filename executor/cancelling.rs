@@ -17,14 +17,14 @@
 //!   in `asking` (delivered), or in `outward` (on its way out).
 
 use crate::current;
-use crate::descent::{Found, Signs};
-use crate::header::{Cancelling, Header};
+use crate::descent::{Found, Looking, Signs};
+use crate::header::{Cancelling, Header, Lately, Queued};
 use crate::id::{Name, TaskId};
 use crate::inside::{add_region, pass};
 use crate::life::{CancelAnswer, Life, Met, PollAnswer};
 use crate::outcome::Cancelled;
 use crate::request::{Delivery, Origin, Rank, Request, Why};
-use crate::rules::{Asking, Hold, OwnerAnswer};
+use crate::rules::{Asking, Forwarding, Hold, OwnerAnswer, Watched};
 use crate::state::State;
 use std::panic::Location;
 use std::rc::Rc;
@@ -70,7 +70,7 @@ impl State {
         // A shutdown asks everybody, and then those who await somebody pass it
         // on: that is one request, and not a second one for the clean-up.
         let is_new = header.cancelling(|cancel, plain| {
-            if cancel.last_id.replace(request.id) == Some(request.id) {
+            if !cancel.lately.is_new(request.id) {
                 return false;
             }
             cancel.count = cancel.count.saturating_add(1);
@@ -106,8 +106,10 @@ impl State {
             return 0;
         }
         let left = header.cancelling(|cancel, _| {
-            cancel.last_id = None;
             cancel.count = cancel.count.saturating_sub(1);
+            if cancel.count == 0 {
+                cancel.lately = Lately::default();
+            }
             cancel.count
         });
         if left == 0 && !header.is_finished() {
@@ -121,8 +123,7 @@ impl State {
         header.requested_at.set(None);
         let unanswered = header.rare(|rare| {
             rare.cancel.pending = None;
-            let untaken = |asking: &mut Asking| !asking.delivery.is_taken();
-            if let Some(asking) = rare.cancel.asking.take_if(untaken) {
+            if let Some(asking) = rare.cancel.asking.take_if(|asking| asking.is_untaken()) {
                 asking.delivery.set_over();
             }
             rare.cancel.is_unanswered()
@@ -139,13 +140,16 @@ impl State {
         self.running.get().is_some_and(|id| token.is_for(id, self.identity))
     }
 
-    /// What was asked of the running task, and is held by shields only: it may be
-    /// delivered again when the poll is over.
+    /// What was asked of the running task, and nobody has heard of, nor does it go
+    /// outward: it may be delivered again when the poll is over.
     pub(crate) fn resting_request(&self) -> Option<Arc<Delivery>> {
         let resting = |header: &Header| {
             header.if_rare(|rare| {
                 let asking = rare.cancel.asking.as_ref()?;
-                (!asking.delivery.is_taken()).then(|| asking.delivery.clone())
+                let leaves = rare.cancel.outward.request();
+                let leaves = leaves.is_some_and(|leaves| Arc::ptr_eq(leaves, &asking.delivery));
+                let leaves = leaves || self.descent.sends(&asking.delivery) || asking.leaves();
+                (asking.is_unheard() && !leaves).then(|| asking.delivery.clone())
             })
         };
         self.with_running(resting).flatten().flatten()
@@ -159,16 +163,21 @@ impl State {
 
     /// A delivery for somebody in the running task.
     pub(crate) fn new_delivery(&self, why: Why, rank: Rank) -> Option<Arc<Delivery>> {
-        Some(Delivery::new(self.new_request(why), self.running_name()?, rank))
+        Some(self.delivery(self.new_request(why), self.running_name()?, rank))
+    }
+
+    /// A delivery of this request in this task.
+    pub(crate) fn delivery(&self, request: Request, task: Name, rank: Rank) -> Arc<Delivery> {
+        let order = self.requests_ever.get() + 1;
+        self.requests_ever.set(order);
+        Delivery::new(request, task, rank, order)
     }
 
     /// Somebody in the running task hears of it. What was carried to him beside
     /// that is heard in the same breath.
     pub(crate) fn hear(&self, delivery: &Arc<Delivery>) -> Option<Cancelled> {
         delivery.set_heard();
-        if delivery.rank == Rank::TASK {
-            self.descent.meet_hearer();
-        }
+        self.descent.meet_hearer(delivery.rank);
         self.is_heard_in_running_task();
         let task = self.running.get()?;
         Some(Cancelled::of(delivery.clone(), task, self.identity))
@@ -196,10 +205,13 @@ impl State {
         }
     }
 
-    /// What was sent outward is given up. If nobody has found it yet, its owner
-    /// asks again.
-    pub(crate) fn give_up_outward(&self, delivery: &Arc<Delivery>) {
-        if self.descent.take_outward_back(delivery) {
+    /// Somebody who had passed this on, or sent it outward, is given up. If nobody
+    /// else has, its owner is to look after it.
+    pub(crate) fn give_up(&self, delivery: &Arc<Delivery>) {
+        let is_over = self.descent.drops_inner(delivery.rank);
+        if delivery.is_heard() {
+            self.is_heard_in_running_task();
+        } else if !is_over && !delivery.is_taken() {
             self.is_lost(delivery);
         }
     }
@@ -207,6 +219,9 @@ impl State {
     /// What was heard of a request had no effect: its owner is to ask again, and
     /// a value does not answer it.
     fn is_lost(&self, delivery: &Arc<Delivery>) {
+        if delivery.is_heard() {
+            return; // by somebody else
+        }
         self.descent.is_lost(delivery);
         if delivery.rank == Rank::TASK {
             self.with_running(|header| {
@@ -275,17 +290,28 @@ impl State {
 impl Drop for Cancelled {
     fn drop(&mut self) {
         let Some(delivery) = self.delivery() else { return };
-        if delivery.uncount_token() {
-            current::with(|state| {
-                let own = |state: &&Rc<State>| state.running_name() == Some(delivery.task);
-                if let Some(state) = state.filter(own)
-                    && state.descent.drops_outer(delivery.rank)
-                {
-                    state.is_lost(delivery);
-                }
-            });
-        }
+        delivery.uncount_token();
+        current::with(|state| {
+            let own = |state: &&Rc<State>| state.running_name() == Some(delivery.task);
+            if let Some(state) = state.filter(own)
+                && state.descent.drops_outer(delivery.rank)
+            {
+                delivery.unhear();
+                state.is_lost(delivery);
+            }
+        });
     }
+}
+
+/// Whoever had passed something on, or sent it outward, is given up.
+pub(crate) fn give_up(forwarding: &mut Forwarding) {
+    let forwarding = std::mem::take(forwarding);
+    let Some(delivery) = forwarding.request().cloned() else { return };
+    drop(forwarding);
+    with_running_task(|state| {
+        let own = state.filter(|state| state.running_name() == Some(delivery.task));
+        own.into_iter().for_each(|state| state.give_up(&delivery));
+    });
 }
 
 /// Looks at the executor in whose task something is polled just now, if it is in
@@ -311,21 +337,24 @@ pub(crate) enum Ran {
 /// again and again is to let others have their turns.
 pub(crate) const MOST_DELIVERIES: u32 = 3;
 
+/// So often it is polled for those who were called, one set in the other, before
+/// it is left to the next turn.
+const MOST_PAID: u32 = 16;
+
 /// After a plain poll that was pending.
 #[inline]
 pub(crate) fn after_poll(state: &State, header: &Header, poll: impl FnMut() -> Poll<()>) -> Ran {
     if header.life.get() == Life::Polling {
-        match state.descent.signs() {
-            Signs::NONE => {
-                header.life.set(Life::Waiting);
-                return Ran::Pending;
-            }
-            Signs::LISTENS => {
-                header.life.set(Life::Listening);
-                state.descent.clear();
-                return Ran::Pending;
-            }
-            _ => {}
+        let signs = state.descent.signs();
+        if signs == Signs::NONE {
+            header.life.set(Life::Waiting);
+            return Ran::Pending;
+        }
+        if signs.is_plain() {
+            let listens = signs.has(Signs::LISTENS);
+            header.life.set(if listens { Life::Listening } else { Life::Waiting });
+            state.descent.clear();
+            return Ran::Pending;
         }
     }
     run(state, header, PollAnswer::Poll, poll)
@@ -374,13 +403,23 @@ pub(crate) fn run(
         PollAnswer::Drop | PollAnswer::Nothing => (Poll::Pending, Found::default()),
     };
     let mut deliveries = u32::from(answer == PollAnswer::Deliver);
-    let mut confirmed = answer != PollAnswer::Deliver;
+    let mut is_confirmed = answer != PollAnswer::Deliver && found.outward.is_none();
+    let mut paid = 0;
     while polled.is_pending() {
-        // Whoever took a request may have been left behind in the same poll.
-        if !confirmed && found.tally.holds_any() {
-            confirmed = true;
+        // Whoever took a request, or holds what goes outward, may have been left
+        // behind in the same poll.
+        if state.descent.has_just_lost() {
+            is_confirmed = false;
+        }
+        let looks = match owes_a_poll(state, header, &mut paid) {
+            true => Some(Looking::Pays),
+            false if !is_confirmed && found.tally.holds_any() => Some(Looking::Confirms),
+            false => None,
+        };
+        if let Some(looks) = looks {
+            is_confirmed |= looks == Looking::Confirms;
             let outward = found.outward.take();
-            (polled, found) = state.descent.confirm(|| attend(state, header, poll));
+            (polled, found) = state.descent.look(looks, || attend(state, header, poll));
             found.outward = found.outward.or(outward);
             continue;
         }
@@ -401,7 +440,8 @@ pub(crate) fn run(
             }
             Decision::Deliver => {
                 deliveries += 1;
-                confirmed = false;
+                is_confirmed = false;
+                state.descent.set_polls_again();
                 let Some(delivery) = next_delivery(state, header) else { continue };
                 (polled, found) = deliver(state, header, delivery, poll);
             }
@@ -409,6 +449,27 @@ pub(crate) fn run(
     }
     state.descent.clear_all();
     Ran::Ended
+}
+
+/// Whether the task is to be polled once more because members have been called;
+/// until nobody is woken by that, for a set whose only child was polled asks to
+/// be polled again.
+fn owes_a_poll(state: &State, header: &Header, paid: &mut u32) -> bool {
+    if !state.descent.owes_a_poll() {
+        return false;
+    }
+    let is_woken = header.queued.get() == Queued::Woken;
+    if *paid == 0 || is_woken && *paid < MOST_PAID {
+        header.queued.set(Queued::Aside);
+        *paid += 1;
+        return true;
+    }
+    *paid = 0;
+    state.descent.has_paid(&header.queued);
+    if is_woken {
+        state.wake(header.id.ticket());
+    }
+    false
 }
 
 /// What is to be delivered next: what was asked last, or again what rests and
@@ -426,12 +487,12 @@ fn next_delivery(state: &State, header: &Header) -> Option<Arc<Delivery>> {
         match (fresh, rests) {
             // Of several that nobody has taken the first counts.
             (Some(fresh), Some(first))
-                if !first.delivery.is_taken()
+                if first.is_untaken()
                     && (first.delivery.request.through_shields || !fresh.through_shields) =>
             {
                 Some(first.delivery.clone())
             }
-            (Some(fresh), _) => Some(Delivery::new(fresh, name, Rank::TASK)),
+            (Some(fresh), _) => Some(state.delivery(fresh, name, Rank::TASK)),
             (None, first) => first.map(|first| first.delivery.clone()),
         }
     })
@@ -449,13 +510,8 @@ fn deliver(
         rare.cancel.asking = Some(Asking::new(delivery.clone()));
         rare.cancel.region.take()
     });
-    let queued = header.queued.replace(true); // so that those who are called do not queue it
-    let (polled, found) = state.descent.deliver(&delivery, || {
-        pass(state, &mut region, None, None, || {
-            header.queued.set(queued);
-            poll()
-        })
-    });
+    let (polled, found) =
+        state.descent.deliver(&delivery, || pass(state, &mut region, None, None, &mut *poll));
     header.rare(|rare| {
         rare.cancel.region = region;
         if let Some(asking) = &mut rare.cancel.asking {
@@ -468,14 +524,19 @@ fn deliver(
 /// Polls a task in which something rests, or somebody is polled by a waker of
 /// his own.
 fn attend(state: &State, header: &Header, poll: &mut dyn FnMut() -> Poll<()>) -> (Poll<()>, Found) {
-    let (mut region, watched, unanswered) = header.rare(|rare| {
+    let (mut region, watched, unanswered, waits) = header.rare(|rare| {
         let cancel = &mut rare.cancel;
-        (cancel.region.take(), cancel.watched().cloned(), cancel.is_unanswered())
+        (cancel.region.take(), cancel.watched(), cancel.is_unanswered(), cancel.waits)
     });
     if unanswered {
         header.life.set(Life::PollingCancelRequested);
     }
-    let (polled, found) = pass(state, &mut region, None, watched.as_ref(), &mut *poll);
+    let mut pass = || pass(state, &mut region, None, watched.as_ref(), &mut *poll);
+    // Whoever waits with what others have heard may be left behind too.
+    let (polled, found) = match waits || state.descent.looking() == Looking::Confirms {
+        true => state.descent.watch(pass),
+        false => pass(),
+    };
     header.rare(|rare| rare.cancel.region = region);
     (polled, found)
 }
@@ -489,32 +550,32 @@ enum Decision {
 
 fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
     let lost = state.descent.take_lost();
+    let name = Name::new(state.number, header.id.ticket());
     let fresh = header.has_undelivered_request();
     let listens = found.listens;
     let decision = header.rare(|rare| {
         let cancel = &mut rare.cancel;
-        // A request that is asked again after its token was lost; unless there
-        // is one by now that nobody has heard either.
-        if let Some(lost) = lost
-            && cancel.asking.as_ref().is_none_or(|asking| !asking.is_unheard())
+        // A request that is asked again after its token was lost; unless there is a
+        // later one by now: whoever hears of that has heard of this.
+        if let Some(lost) = lost.filter(|lost| lost.task == name && !lost.is_over())
+            && cancel.asking.as_ref().is_none_or(|asking| asking.is_before(&lost))
         {
             cancel.asking = Some(Asking::new(lost));
         }
-        cancel.goes_outward(found.outward.take());
-        let (outward, leaves) =
-            std::mem::take(&mut cancel.outward).settle(|delivery| found.tally.holds(delivery));
-        cancel.outward = outward;
-        if let Some(leaves) = leaves {
-            cancel.outward = Hold::Outward(leaves); // it is what the task ends by
-            return Decision::Drop;
+        if !cancel.outward.is_nothing() || found.outward.is_some() {
+            let outward = std::mem::take(&mut cancel.outward);
+            let (outward, leaves) = outward.settle(0, None, found.outward.take(), &found.tally);
+            cancel.outward = outward;
+            if let Some(leaves) = leaves {
+                cancel.outward = Hold::Chosen(leaves); // it is what the task ends by
+                return Decision::Drop;
+            }
         }
+        let asking = cancel.asking.as_mut();
+        let settled = asking.map_or(OwnerAnswer::Rest, |asking| asking.settle(&found.tally));
         if fresh {
             return if listens { Decision::Deliver } else { Decision::Drop };
         }
-        let settled = cancel
-            .asking
-            .as_mut()
-            .map_or(OwnerAnswer::Rest, |asking| asking.settle(|d| found.tally.holds(d)));
         match settled {
             // What goes outward waits for others, and will take effect.
             _ if !cancel.outward.is_nothing() => Decision::Rest,
@@ -528,7 +589,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         let more = header.rare(|rare| {
             let cancel = &mut rare.cancel;
             cancel.listens_directly = found.listens_directly;
-            cancel.waits = found.tally.waits();
+            cancel.waits = listens && found.tally.waits();
             cancel.region.is_some() || cancel.waits || cancel.is_unanswered()
         });
         let met = match (more, listens) {
@@ -550,21 +611,16 @@ impl Cancelling {
     }
 
     /// What rests in the task, and waits for others.
-    fn watched(&self) -> Option<&Arc<Delivery>> {
+    fn watched(&self) -> Option<Watched> {
         let asking = self.asking.as_ref().filter(|asking| asking.is_unheard());
-        self.outward.waits_for().or(asking.map(|asking| &asking.delivery))
-    }
-
-    fn goes_outward(&mut self, delivery: Option<Arc<Delivery>>) {
-        if let Some(delivery) = delivery {
-            self.outward = std::mem::take(&mut self.outward).comes_outward(delivery);
-        }
+        let asked = || asking.map(|asking| Watched::Asked(asking.delivery.clone()));
+        self.outward.watched().or_else(asked)
     }
 
     /// Why the task is cancelled, if it ends now.
     fn ends_by(&self, plain: Option<&'static Location<'static>>) -> Option<Why> {
         let asking = self.asking.as_ref();
-        let outward = self.outward.waits_for();
+        let outward = self.outward.request();
         let unheard = asking.filter(|asking| asking.is_unheard()).map(|asking| &asking.delivery);
         if let Some(delivery) = outward.or(unheard) {
             return Some(delivery.request.why.clone());

@@ -11,6 +11,7 @@
 //! Between two polls of a task nothing stands here.
 
 use crate::clock::Instant;
+use crate::header::Queued;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
 use crate::rules::{Tally, counts_before};
@@ -32,19 +33,31 @@ pub(crate) struct Descent {
     carried: RefCell<Option<Arc<Delivery>>>,
     /// Whether those who were chosen are to hear of it now.
     acting: Cell<bool>,
+    /// What has been counted, if the signs say that anything has.
     tally: Cell<Tally>,
+    /// The outermost rank of which something has been heard.
+    heard: Cell<Option<Rank>>,
     outward: RefCell<Option<Arc<Delivery>>>,
     region: RefCell<Option<Rc<Region>>>,
     /// The rank of the request because of which something is being dropped.
     dropping: Cell<Option<Rank>>,
     /// A request to the task of which the last token was dropped so.
     lost: RefCell<Option<Arc<Delivery>>>,
+    just_lost: Cell<bool>,
+    /// The outermost rank of which something was lost in this poll.
+    lost_rank: Cell<Option<Rank>>,
+    /// Whether something has been delivered at this place of the queue.
+    has_delivered: Cell<bool>,
     deliveries_ever: Cell<u64>,
-    /// Whether the poll that is going on only looks who is still there.
-    confirming: Cell<bool>,
+    looking: Cell<Looking>,
+    /// Whether somebody around waits until nothing inside holds a request.
+    is_watched: Cell<bool>,
     /// Whether the task, or a part of it, is polled once more at the same place
     /// of the queue.
     again: Cell<bool>,
+    /// Whether the task stood in the queue when the first member was called, if
+    /// one was.
+    was_queued: Cell<Option<Queued>>,
 }
 
 /// What there is to look at after a poll.
@@ -60,6 +73,20 @@ impl Signs {
     const LOST: Signs = Signs(8);
     /// Somebody has passed a request on, and waits.
     const WAITS: Signs = Signs(16);
+    /// Members have been called, and the task is to be polled once more; or it
+    /// has been: there is something to be cleared.
+    const OWES: Signs = Signs(32);
+    /// Somebody has heard of a request.
+    const HEARD: Signs = Signs(64);
+    /// Something has been counted.
+    const COUNTED: Signs = Signs(128);
+    /// What is put aside for the inside.
+    const PUT_ASIDE: Signs = Signs::REGION.and(Signs::OUTWARD).and(Signs::HEARD);
+    /// What is of interest at the task, wherever it was met.
+    const STAYS: Signs =
+        Signs::LOST.and(Signs::WAITS).and(Signs::OWES).and(Signs::HEARD).and(Signs::COUNTED);
+    /// What needs nothing to be done about it.
+    const PLAIN: Signs = Signs::LISTENS.and(Signs::COUNTED);
 
     #[inline]
     pub(crate) fn has(self, sign: Signs) -> bool {
@@ -75,21 +102,45 @@ impl Signs {
     fn only(self, sign: Signs) -> Signs {
         Signs(self.0 & sign.0)
     }
+
+    /// Whether there is somebody who listens, at most, and something was counted.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        self.only(Signs::PLAIN) == self
+    }
+}
+
+/// What the poll that is going on is for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Looking {
+    /// To go on.
+    #[default]
+    GoesOn,
+    /// To see who is still there. Members may be called for that.
+    Confirms,
+    /// Because members have been called. None is called any more.
+    Pays,
 }
 
 /// What stands around the future that is being polled.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Around {
-    /// The earliest deadline that nobody has heard of yet; those beyond a shield
-    /// do not count.
-    pub(crate) deadline: Option<Instant>,
+    /// The earliest deadline that nobody has heard of yet, or never; those beyond
+    /// a shield do not count.
+    pub(crate) deadline: Instant,
     /// That of the nearest owner.
     pub(crate) rank: Rank,
     /// Whether there is a shield.
     pub(crate) shielded: bool,
-    /// Whether there is a deadline, not beyond a shield, that has been passed on
-    /// inside, and that nobody has heard of.
-    pub(crate) passed_on: bool,
+    /// Whether a deadline or group, not beyond a shield, has asked something of
+    /// which nobody has heard.
+    pub(crate) asked: bool,
+}
+
+impl Default for Around {
+    fn default() -> Around {
+        Around { deadline: Instant::NEVER, rank: Rank::TASK, shielded: false, asked: false }
+    }
 }
 
 /// Tells two wakers apart, as [`Waker::will_wake`] does.
@@ -126,6 +177,8 @@ pub(crate) struct Found {
     /// Whether somebody does who is no member of a region.
     pub(crate) listens_directly: bool,
     pub(crate) tally: Tally,
+    /// The outermost rank of which something was heard.
+    pub(crate) heard: Option<Rank>,
     pub(crate) outward: Option<Arc<Delivery>>,
 }
 
@@ -142,7 +195,7 @@ impl Descent {
     /// member listens for as long as it is one.
     #[inline]
     pub(crate) fn meet(&self, holds: Tally, is_member: bool) {
-        if holds.holds_any() {
+        if holds != Tally::NONE {
             self.meet_holders(holds);
         }
         if !is_member {
@@ -163,9 +216,12 @@ impl Descent {
         self.count(Tally::TOOK);
     }
 
-    /// Somebody hears of a request to the task.
-    pub(crate) fn meet_hearer(&self) {
-        self.count(Tally::HEARD);
+    /// Somebody hears of a request of this rank.
+    pub(crate) fn meet_hearer(&self, rank: Rank) {
+        self.signs.set(self.signs.get().and(Signs::HEARD));
+        if self.heard.get().is_none_or(|heard| rank < heard) {
+            self.heard.set(Some(rank));
+        }
     }
 
     /// Somebody has come while something is carried.
@@ -179,9 +235,16 @@ impl Descent {
     }
 
     fn count(&self, whom: Tally) {
-        let mut tally = self.tally.get();
+        let mut tally = self.counted().unwrap_or_default();
         tally += whom;
         self.tally.set(tally);
+        self.signs.set(self.signs.get().and(Signs::COUNTED));
+    }
+
+    /// What has been counted here, if anything.
+    #[inline]
+    fn counted(&self) -> Option<Tally> {
+        self.signs.get().has(Signs::COUNTED).then(|| self.tally.get())
     }
 
     /// What a plain poll of a task has met, which began with nothing.
@@ -189,7 +252,8 @@ impl Descent {
         let found = Found {
             listens: self.signs.get().has(Signs::LISTENS),
             listens_directly: self.signs.get().has(Signs::LISTENS),
-            tally: self.tally.get(),
+            tally: self.counted().unwrap_or_default(),
+            heard: self.heard.get(),
             outward: self.outward.take(),
         };
         (found, self.region.take())
@@ -198,17 +262,17 @@ impl Descent {
     /// Sends a request outward from here.
     pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
         let mut outward = self.outward.borrow_mut();
-        if outward.as_ref().is_none_or(|first| counts_before(delivery, first)) {
+        if outward.as_ref().is_none_or(|first| !first.is_sent() || counts_before(delivery, first)) {
             *outward = Some(delivery.clone());
         }
         drop(outward);
+        self.count(Tally::OUTWARD);
         self.signs.set(self.signs.get().and(Signs::OUTWARD));
     }
 
-    /// Takes back what was sent outward. False if somebody has found it.
-    #[must_use]
-    pub(crate) fn take_outward_back(&self, delivery: &Arc<Delivery>) -> bool {
-        self.outward.borrow_mut().take_if(|sent| Arc::ptr_eq(sent, delivery)).is_some()
+    /// Whether this is being sent outward from beside here.
+    pub(crate) fn sends(&self, delivery: &Arc<Delivery>) -> bool {
+        self.outward.borrow().as_ref().is_some_and(|sent| Arc::ptr_eq(sent, delivery))
     }
 
     /// Whether there is anything to be looked at after the poll of a task.
@@ -264,6 +328,8 @@ impl Descent {
         // Even, so that they are told from those who begin in none.
         let number = self.deliveries_ever.get() + 2;
         self.deliveries_ever.set(number);
+        self.has_delivered.set(true);
+        self.signs.set(self.signs.get().and(Signs::OWES));
         let (polled, first) = self.carry(number, Some(delivery.clone()), false, &mut poll);
         if polled.is_ready() || first.tally.chosen == 0 {
             return (polled, first);
@@ -272,7 +338,7 @@ impl Descent {
         let (polled, mut found) = self.carry(number, Some(delivery.clone()), true, poll);
         found.tally.took += first.tally.took + first.tally.chosen;
         found.tally.newcomers += first.tally.newcomers;
-        found.tally.heard += first.tally.heard;
+        found.heard = first.heard.into_iter().chain(found.heard).min();
         found.outward = found.outward.or(first.outward);
         (polled, found)
     }
@@ -322,28 +388,68 @@ impl Descent {
         poll()
     }
 
+    /// A member of the running task is going to be called. Until that is paid for
+    /// it has no effect that the task is woken.
+    pub(crate) fn owe_a_poll(&self, queued: &Cell<Queued>) {
+        self.signs.set(self.signs.get().and(Signs::OWES));
+        if self.was_queued.get().is_none() {
+            self.was_queued.set(Some(queued.replace(Queued::Aside)));
+        }
+    }
+
+    /// Whether members have been called.
+    pub(crate) fn owes_a_poll(&self) -> bool {
+        self.was_queued.get().is_some()
+    }
+
+    /// Nothing is owed any more.
+    pub(crate) fn has_paid(&self, queued: &Cell<Queued>) {
+        self.was_queued.take().into_iter().for_each(|before| queued.set(before));
+    }
+
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.has_delivered.get()
+    }
+
     pub(crate) fn polls_again(&self) -> bool {
         self.again.get()
     }
 
     /// From here on, until the task's place in the queue is over.
     pub(crate) fn set_polls_again(&self) {
+        self.signs.set(self.signs.get().and(Signs::OWES));
         self.again.set(true);
     }
 
-    pub(crate) fn is_confirming(&self) -> bool {
-        self.confirming.get()
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched.get()
     }
 
-    /// Polls only to see who is still there.
-    pub(crate) fn confirm<R>(&self, poll: impl FnOnce() -> R) -> R {
+    /// Polls while somebody waits until nothing inside holds a request.
+    pub(crate) fn watch<R>(&self, poll: impl FnOnce() -> R) -> R {
         struct Restore<'a>(&'a Descent, bool);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
-                self.0.confirming.set(self.1);
+                self.0.is_watched.set(self.1);
             }
         }
-        let _restore = Restore(self, self.confirming.replace(true));
+        let _restore = Restore(self, self.is_watched.replace(true));
+        poll()
+    }
+
+    pub(crate) fn looking(&self) -> Looking {
+        self.looking.get()
+    }
+
+    /// Polls for this.
+    pub(crate) fn look<R>(&self, looking: Looking, poll: impl FnOnce() -> R) -> R {
+        struct Restore<'a>(&'a Descent, Looking);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.looking.set(self.1);
+            }
+        }
+        let _restore = Restore(self, self.looking.replace(looking));
         self.set_polls_again();
         poll()
     }
@@ -362,6 +468,7 @@ impl Descent {
     /// is polled with this waker, and has this region.
     #[inline]
     pub(crate) fn enter(&self, waker: WakerKey, region: Option<Rc<Region>>) -> Inner<'_> {
+        let counted = self.counted();
         let inside = if region.is_some() { Signs::REGION } else { Signs::NONE };
         let signs = self.signs.replace(inside);
         let has_region = signs.has(Signs::REGION) || region.is_some();
@@ -370,27 +477,30 @@ impl Descent {
             region: if has_region { self.region.replace(region) } else { None },
             outward: if signs.has(Signs::OUTWARD) { self.outward.take() } else { None },
             signs,
-            tally: self.tally.get(),
+            counted,
+            heard: if signs.has(Signs::HEARD) { self.heard.take() } else { None },
             descent: self,
         }
+    }
+
+    /// Whether there is nothing to be put aside, and nothing carried.
+    #[inline]
+    pub(crate) fn is_entered_plainly(&self) -> bool {
+        let aside = Signs::PUT_ASIDE.and(Signs::COUNTED);
+        self.number.get() == 0 && !self.signs.get().has(aside)
     }
 
     /// As [`enter`](Descent::enter), for a place that has no region, if there is
     /// nothing to be put aside.
     #[inline]
-    pub(crate) fn enter_plainly(&self, waker: &Waker, around: Around) -> Option<Plain<'_>> {
-        let signs = self.signs.get();
-        if self.number.get() != 0 || signs.has(Signs::REGION) || signs.has(Signs::OUTWARD) {
-            return None;
-        }
-        self.signs.set(Signs::NONE);
-        Some(Plain {
+    pub(crate) fn enter_plainly(&self, waker: &Waker, around: Around) -> Plain<'_> {
+        debug_assert!(self.is_entered_plainly(), "it is asked for before");
+        Plain {
             descent: self,
-            signs,
+            signs: self.signs.replace(Signs::NONE),
             waker: self.waker.replace(WakerKey::of(Some(waker))),
             around: self.around.replace(around),
-            tally: self.tally.get(),
-        })
+        }
     }
 
     /// The region of the nearest place around; made now, if there was none.
@@ -426,13 +536,31 @@ impl Descent {
         self.dropping.get().is_some_and(|cause| rank < cause)
     }
 
-    /// What was heard of a delivery had no effect: its owner is to ask again.
+    /// Whether something is being dropped because of a request that is not more
+    /// inner than this, and counts for it.
+    pub(crate) fn drops_inner(&self, rank: Rank) -> bool {
+        self.dropping.get().is_some_and(|cause| cause <= rank)
+    }
+
+    /// What was asked by a delivery has had no effect: its owner is to look after
+    /// it.
     pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) {
-        delivery.set_unheard();
+        let before = self.lost_rank.get();
+        self.lost_rank.set(Some(before.map_or(delivery.rank, |before| before.min(delivery.rank))));
         if delivery.rank == Rank::TASK {
             *self.lost.borrow_mut() = Some(delivery.clone());
+            self.just_lost.set(true);
         }
         self.signs.set(self.signs.get().and(Signs::LOST));
+    }
+
+    /// Whether something has been lost since this was asked last.
+    pub(crate) fn has_just_lost(&self) -> bool {
+        self.just_lost.take()
+    }
+
+    pub(crate) fn lost_rank(&self) -> Option<Rank> {
+        self.lost_rank.get()
     }
 
     pub(crate) fn take_lost(&self) -> Option<Arc<Delivery>> {
@@ -442,7 +570,10 @@ impl Descent {
     /// The poll of a task is over: nothing is left for the next.
     #[inline]
     pub(crate) fn clear(&self) {
-        if self.signs.get() != Signs::NONE || self.again.get() {
+        let is_more = self.again.get() || self.has_delivered.get();
+        if self.signs.get().is_plain() && !is_more {
+            self.signs.set(Signs::NONE);
+        } else {
             self.clear_all();
         }
     }
@@ -451,7 +582,11 @@ impl Descent {
     pub(crate) fn clear_all(&self) {
         self.signs.set(Signs::NONE);
         self.again.set(false);
-        self.tally.set(Tally::default());
+        self.was_queued.set(None);
+        self.heard.set(None);
+        self.just_lost.set(false);
+        self.lost_rank.set(None);
+        self.has_delivered.set(false);
         drop((self.outward.take(), self.region.take(), self.lost.take()));
     }
 }
@@ -462,7 +597,6 @@ pub(crate) struct Plain<'a> {
     signs: Signs,
     waker: WakerKey,
     around: Around,
-    tally: Tally,
 }
 
 impl<'a> Plain<'a> {
@@ -470,29 +604,39 @@ impl<'a> Plain<'a> {
     /// inside, to be left in the long way.
     #[inline]
     pub(crate) fn leave(self) -> Result<Found, Inner<'a>> {
-        let inside = self.descent.signs.get();
-        let listens = inside == Signs::LISTENS;
-        if inside == Signs::NONE || listens {
-            let tally = if listens { self.descent.tally.get() - self.tally } else { Tally::NONE };
-            return Ok(Found { listens, listens_directly: listens, tally, outward: None });
-        }
         let this = std::mem::ManuallyDrop::new(self);
-        let Plain { descent, signs, waker, around, tally } = *this;
+        let inside = this.descent.signs.get();
+        if inside.is_plain() {
+            let listens = inside.has(Signs::LISTENS);
+            let tally = this.descent.counted().unwrap_or_default();
+            this.restore();
+            let (heard, outward) = (None, None);
+            return Ok(Found { listens, listens_directly: listens, tally, heard, outward });
+        }
+        let Plain { descent, signs, waker, around } = *this;
         descent.around.set(around);
-        Err(Inner { descent, signs, waker, region: None, outward: None, tally })
+        let counted = None;
+        Err(Inner { descent, signs, waker, region: None, outward: None, heard: None, counted })
+    }
+
+    #[inline]
+    fn restore(&self) {
+        let inside = self.descent.signs.get();
+        self.descent.waker.set(self.waker);
+        self.descent.around.set(self.around);
+        self.descent.signs.set(self.signs.and(inside.only(Signs::STAYS)));
     }
 }
 
+/// A poll unwinds.
 impl Drop for Plain<'_> {
-    #[inline]
+    #[cold]
     fn drop(&mut self) {
-        let inside = self.descent.signs.get();
-        if inside.has(Signs::REGION) || inside.has(Signs::OUTWARD) {
-            drop((self.descent.region.take(), self.descent.outward.take())); // a poll unwinds
+        if self.descent.signs.get().has(Signs::PUT_ASIDE) {
+            drop((self.descent.region.take(), self.descent.outward.take()));
+            self.descent.heard.set(None);
         }
-        self.descent.waker.set(self.waker);
-        self.descent.around.set(self.around);
-        self.descent.signs.set(self.signs.and(inside.only(Signs::LOST.and(Signs::WAITS))));
+        self.restore();
     }
 }
 
@@ -503,7 +647,8 @@ pub(crate) struct Inner<'a> {
     waker: WakerKey,
     region: Option<Rc<Region>>,
     outward: Option<Arc<Delivery>>,
-    tally: Tally,
+    heard: Option<Rank>,
+    counted: Option<Tally>,
 }
 
 impl Inner<'_> {
@@ -518,7 +663,8 @@ impl Inner<'_> {
         Found {
             listens: signs.has(Signs::LISTENS),
             listens_directly: signs.has(Signs::LISTENS),
-            tally: descent.tally.get() - self.tally,
+            tally: descent.counted().unwrap_or_default(),
+            heard: if signs.has(Signs::HEARD) { descent.heard.get() } else { None },
             outward: if signs.has(Signs::OUTWARD) { descent.outward.take() } else { None },
         }
     }
@@ -536,6 +682,14 @@ impl Drop for Inner<'_> {
         if inside.has(Signs::OUTWARD) || self.signs.has(Signs::OUTWARD) {
             descent.outward.replace(self.outward.take());
         }
-        descent.signs.set(self.signs.and(inside.only(Signs::LOST.and(Signs::WAITS))));
+        if let Some(before) = self.heard {
+            let inside = descent.heard.get().unwrap_or(before);
+            descent.heard.set(Some(before.min(inside)));
+        }
+        if let Some(mut before) = self.counted.filter(|_| inside.has(Signs::COUNTED)) {
+            before += descent.tally.get();
+            descent.tally.set(before);
+        }
+        descent.signs.set(self.signs.and(inside.only(Signs::STAYS)));
     }
 }

@@ -58,7 +58,7 @@ impl State {
             (false, AwaitedBy::Member(key)) => self.wake_member(key),
             (true, _) => self.wake_waiters(header),
         }
-        if header.has_rare() {
+        if header.has_region() {
             self.wake_outlived(header);
         }
     }

@@ -55,7 +55,19 @@ pub(crate) struct Header {
     /// What stands behind the header: see `task.rs`.
     pub(crate) within: Cell<Within>,
     /// Whether it stands in the run queue: see `table.rs`.
-    pub(crate) queued: Cell<bool>,
+    pub(crate) queued: Cell<Queued>,
+}
+
+/// Whether a task stands in the run queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Queued {
+    No,
+    Yes,
+    /// It is being polled, and will be once more before that is over: to be woken
+    /// does not queue it.
+    Aside,
+    /// The same, and it has been woken.
+    Woken,
 }
 
 /// Who awaits a task, as its header has it; whoever else does is rare.
@@ -119,6 +131,23 @@ impl Rare {
     fn boxed() -> Box<Rare> {
         Box::default()
     }
+
+    /// Makes it as new. Mostly there was nothing to do with cancellation in it.
+    pub(crate) fn clear(&mut self) {
+        let Rare { cancel, awaited, name, callbacks, callbacks_ever, awaiter, guardian, held_at } =
+            self;
+        if cancel.is_used() {
+            cancel.clear();
+        }
+        if !awaited.is_nothing() {
+            *awaited = Forwarding::Nothing;
+        }
+        if std::mem::take(callbacks_ever) > 0 {
+            *callbacks = Callbacks::default();
+        }
+        *held_at = None;
+        (*name, *awaiter, *guardian) = (None, None, None);
+    }
 }
 
 /// What was asked of a task, and where that is now.
@@ -134,8 +163,8 @@ pub(crate) struct Cancelling {
     pub(crate) region: Option<Rc<Region>>,
     /// Whether somebody else in it listens.
     pub(crate) listens_directly: bool,
-    /// The request that it was asked last: it may come from several sides.
-    pub(crate) last_id: Option<u64>,
+    /// The requests that it was asked lately: they may come from several sides.
+    pub(crate) lately: Lately,
     /// How many requests stand.
     pub(crate) count: u32,
     /// So many there had been when the task said that it goes on.
@@ -148,11 +177,62 @@ pub(crate) struct Cancelling {
     pub(crate) asked_by: Vec<TaskId>,
 }
 
+/// The latest requests that a task was asked, so that one that comes once more,
+/// from another side, counts once.
+#[derive(Default)]
+pub(crate) struct Lately {
+    /// Or zero. Mostly it is the only one, and nothing is allocated for it.
+    latest: u64,
+    before: Vec<u64>,
+}
+
+impl Lately {
+    /// So many are remembered beside the latest.
+    const MOST: usize = 63;
+
+    /// Whether this one has not come before. It has from now on.
+    pub(crate) fn is_new(&mut self, id: u64) -> bool {
+        if id == self.latest || self.before.contains(&id) {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.latest, id);
+        if self.before.len() == Lately::MOST {
+            self.before.remove(0);
+        }
+        if before != 0 {
+            self.before.push(before);
+        }
+        true
+    }
+}
+
 impl Cancelling {
+    /// Whether there is, or was, anything in it.
+    fn is_used(&self) -> bool {
+        let Cancelling { pending, asking, outward, region, lately, dropping, .. } = self;
+        self.listens_directly
+            || self.waits
+            || (self.count, self.accepted, lately.latest) != (0, 0, 0)
+            || pending.is_some()
+            || asking.is_some()
+            || !outward.is_nothing()
+            || region.is_some()
+            || dropping.is_some()
+            || !self.asked_by.is_empty()
+    }
+
+    /// Makes it as new. Short lists keep their room.
+    fn clear(&mut self) {
+        let mut asked_by = std::mem::take(&mut self.asked_by);
+        asked_by.clear();
+        asked_by.shrink_to(Lately::MOST);
+        *self = Cancelling { asked_by, ..Cancelling::default() };
+    }
+
     /// Whether there is a request that nobody in the task has heard of, and that
     /// it cannot end with a value in spite of.
     pub(crate) fn is_unanswered(&self) -> bool {
-        !self.outward.is_nothing() || self.asking.as_ref().is_some_and(Asking::is_unheard)
+        self.outward.is_sent() || self.asking.as_ref().is_some_and(Asking::is_unheard)
     }
 }
 
@@ -242,12 +322,13 @@ impl Header {
             hearing: Cell::new(Hearing::Open),
             onlookers: Cell::new(0),
             within: Cell::new(Within::Future),
-            queued: Cell::new(true), // it is enrolled next
+            queued: Cell::new(Queued::Yes), // it is enrolled next
         }
     }
 
     /// Works on the rare things, made now if there were none. `work` must not
     /// call foreign code, nor drop any: it would find the rare things gone.
+    #[inline]
     pub(crate) fn rare<R>(&self, work: impl FnOnce(&mut Rare) -> R) -> R {
         let mut rare = self.rare.take().unwrap_or_else(Rare::boxed);
         let answer = work(&mut rare);
@@ -326,6 +407,9 @@ impl Header {
     /// Otherwise answers whose place that was.
     #[inline]
     pub(crate) fn set_awaiter(&self, by: AwaitedBy) -> Option<Awaiter> {
+        if self.awaited_by() == by {
+            return None; // it keeps its place among the callbacks
+        }
         let replaced = if self.has_rare() { self.make_place() } else { None };
         self.set_awaited_by(by);
         replaced
@@ -333,7 +417,11 @@ impl Header {
 
     /// The same, for whom the header has no room.
     pub(crate) fn set_rare_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
-        let replaced = self.make_place();
+        let replaced = if self.has_rare() || self.awaited_by.get() != Who::Nobody {
+            self.make_place()
+        } else {
+            None
+        };
         self.rare(|rare| rare.awaiter = Some(awaiter));
         replaced
     }
@@ -407,6 +495,13 @@ impl Header {
         }
     }
 
+    /// Whether anything has become of its await that is to be taken back.
+    #[inline]
+    pub(crate) fn has_await(&self) -> bool {
+        let is_rare = |rare: &mut Rare| rare.awaiter.is_some() || !rare.awaited.is_nothing();
+        self.awaited_by.get() != Who::Nobody || self.if_rare(is_rare) == Some(true)
+    }
+
     /// Whether there is anything to be taken back when nobody awaits it any more.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
@@ -444,6 +539,12 @@ impl Header {
         self.if_rare(waits) == Some(true)
     }
 
+    /// Whether there are members of its region, whom its end concerns.
+    #[inline]
+    pub(crate) fn has_region(&self) -> bool {
+        self.if_rare(|rare| rare.cancel.region.is_some()) == Some(true)
+    }
+
     /// Whether it has what few tasks have.
     #[inline]
     pub(crate) fn has_rare(&self) -> bool {
@@ -469,6 +570,18 @@ impl Header {
         let (life, answer) = self.life.get().begin_poll();
         self.life.set(life);
         answer
+    }
+
+    /// Whether it is to be put into the queue, now that it is woken.
+    #[inline]
+    pub(crate) fn is_to_be_queued(&self) -> bool {
+        let queued = self.queued.get();
+        if queued == Queued::Aside {
+            self.queued.set(Queued::Woken);
+        } else if queued == Queued::No {
+            self.queued.set(Queued::Yes);
+        }
+        queued == Queued::No
     }
 
     pub(crate) fn request_cancel(&self) -> CancelAnswer {

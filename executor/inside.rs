@@ -8,17 +8,16 @@
 //!
 //! - **No borrow is held while a waker is called**: it may be a combinator's.
 
-use crate::descent::{Found, WakerKey};
+use crate::descent::{Found, Looking, WakerKey};
 use crate::header::Header;
 use crate::id::Name;
 use crate::outcome::catch;
 use crate::region::{MemberKey, PATIENCE, Region};
 use crate::report::{Report, ReportKind};
-use crate::request::Delivery;
+use crate::rules::{Tally, Watched};
 use crate::state::State;
 use crate::waker::is_waker_of;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 /// Polls what is inside of a place or of a task, and answers what was met there.
@@ -32,20 +31,21 @@ pub(crate) fn pass<T>(
     state: &State,
     region: &mut Option<Rc<Region>>,
     waker: Option<&Waker>,
-    watched: Option<&Arc<Delivery>>,
+    watched: Option<&Watched>,
     mut poll: impl FnMut() -> Poll<T>,
 ) -> (Poll<T>, Found) {
-    let (polled, found) = pass_once(state, region, waker, watched, &mut poll);
     match watched {
-        Some(watched)
-            if polled.is_pending()
-                && found.tally.holds(watched)
-                && state.descent.number() == 0
-                && !state.descent.is_confirming() =>
-        {
-            confirm(state, region, waker, watched, &mut poll, found)
-        }
-        _ => (polled, found),
+        None => pass_once(state, region, waker, None, &mut poll),
+        Some(watched) => state.descent.watch(|| {
+            let (polled, found) = pass_once(state, region, waker, Some(watched), &mut poll);
+            let goes_on = state.descent.looking() == Looking::GoesOn;
+            match watched.is_held_by(&found.tally) && goes_on && state.descent.number() == 0 {
+                true if polled.is_pending() => {
+                    confirm(state, region, waker, watched, &mut poll, found)
+                }
+                _ => (polled, found),
+            }
+        }),
     }
 }
 
@@ -54,7 +54,7 @@ fn pass_once<T>(
     state: &State,
     region: &mut Option<Rc<Region>>,
     waker: Option<&Waker>,
-    watched: Option<&Arc<Delivery>>,
+    watched: Option<&Watched>,
     mut poll: impl FnMut() -> Poll<T>,
 ) -> (Poll<T>, Found) {
     if region.is_some() {
@@ -74,43 +74,40 @@ fn pass_with_region<T>(
     state: &State,
     region: &mut Option<Rc<Region>>,
     waker: Option<&Waker>,
-    watched: Option<&Arc<Delivery>>,
+    watched: Option<&Watched>,
     poll: &mut dyn FnMut() -> Poll<T>,
 ) -> (Poll<T>, Found) {
     let number = state.descent.number();
     if let Some(region) = region.as_ref().filter(|_| number != 0) {
         let acts = state.descent.is_acting();
         let called = state.members.borrow_mut().call_all(region, number, acts);
-        called.into_iter().for_each(|key| state.wake_member(key));
+        state.call_members(called);
     }
-    let mut all = Found::default();
-    let mut attempt = 0;
-    loop {
+    let mut poll = |region: &mut Option<Rc<Region>>| {
         region.iter().for_each(|region| region.clear_touched());
         let inner = state.descent.enter(WakerKey::of(waker), region.take());
         let polled = poll();
-        let found = inner.leave(region);
-        let took = all.tally.took + found.tally.took;
-        let newcomers = all.tally.newcomers + found.tally.newcomers;
-        let heard = all.tally.heard + found.tally.heard;
-        let chosen = all.tally.chosen + found.tally.chosen;
-        (all.listens, all.listens_directly) = (found.listens, found.listens_directly);
-        all.tally = found.tally;
-        (all.tally.took, all.tally.chosen) = (took, chosen);
-        (all.tally.newcomers, all.tally.heard) = (newcomers, heard);
-        all.outward = all.outward.or(found.outward);
+        (polled, inner.leave(region))
+    };
+    let (mut polled, mut all) = poll(region);
+    let mut attempt = 1;
+    while polled.is_pending()
+        && let Some(members) = &region
+        && is_to_be_polled_again(state, members, &all, watched, &mut attempt)
+    {
+        let (again, mut found) = poll(region);
+        found.tally.took += all.tally.took;
+        found.tally.chosen += all.tally.chosen;
+        found.tally.newcomers += all.tally.newcomers;
+        found.heard = all.heard.into_iter().chain(found.heard).min();
+        found.outward = all.outward.or(found.outward);
+        (polled, all) = (again, found);
         attempt += 1;
-        if polled.is_pending()
-            && let Some(region) = &region
-            && is_to_be_polled_again(state, region, &all, watched, &mut attempt)
-        {
-            continue;
-        }
-        if polled.is_pending() {
-            add_region(state, region, &mut all);
-        }
-        return (polled, all);
     }
+    if polled.is_pending() {
+        add_region(state, region, &mut all);
+    }
+    (polled, all)
 }
 
 /// Polls once more only to see whether those who were met are still there: one
@@ -121,14 +118,14 @@ fn confirm<T>(
     state: &State,
     region: &mut Option<Rc<Region>>,
     waker: Option<&Waker>,
-    watched: &Arc<Delivery>,
+    watched: &Watched,
     poll: &mut dyn FnMut() -> Poll<T>,
     first: Found,
 ) -> (Poll<T>, Found) {
-    state.descent.confirm(|| {
+    state.descent.look(Looking::Confirms, || {
         let (polled, mut found) = pass_once(state, region, waker, Some(watched), poll);
         found.tally.took += first.tally.took;
-        found.tally.heard += first.tally.heard;
+        found.heard = first.heard.into_iter().chain(found.heard).min();
         found.outward = found.outward.or(first.outward);
         (polled, found)
     })
@@ -139,7 +136,7 @@ fn is_to_be_polled_again(
     state: &State,
     region: &Rc<Region>,
     found: &Found,
-    watched: Option<&Arc<Delivery>>,
+    watched: Option<&Watched>,
     attempt: &mut u32,
 ) -> bool {
     if region.unreached() {
@@ -149,33 +146,42 @@ fn is_to_be_polled_again(
         state.members.borrow_mut().pass_over(region);
         *attempt = 0;
     }
+    let is_watched = watched.is_some() || state.descent.is_watched();
+    if !is_watched || region.is_touched() || state.descent.looking() == Looking::Pays {
+        return false;
+    }
     // A sign of life is enough: as long as one holds it, it is held.
-    let Some(watched) = watched else { return false };
-    if found.tally.holds(watched) || region.is_touched() || !region.holders().holds(watched) {
-        return false;
-    }
-    if !region.may_ask(state.turns.get()) {
-        return false;
-    }
-    let holder = state.members.borrow_mut().a_holder(region, watched);
-    let Some(holder) = holder else { return false };
-    state.wake_member(holder);
+    let holds = |inside: &Tally| match watched {
+        Some(watched) => watched.is_held_by(inside),
+        None => inside.holds_any(),
+    };
+    let sends = |inside: &Tally| inside.outward > 0;
+    let members = region.holders();
+    let holder = if holds(&members) && !holds(&found.tally) {
+        state.members.borrow_mut().a_holder(region, holds)
+    } else if sends(&members) && !sends(&found.tally) {
+        state.members.borrow_mut().a_holder(region, sends)
+    } else {
+        None
+    };
+    let is_called = holder.is_some();
+    state.call_members(holder);
     *attempt = 0;
-    true
+    is_called
 }
 
 /// Those in the region of a place are inside of it.
 pub(crate) fn add_region(state: &State, region: &mut Option<Rc<Region>>, found: &mut Found) {
     if let Some(members) = region.as_ref().filter(|region| !region.is_empty()) {
         found.listens |= members.listens();
-        let holders = members.holders();
-        found.tally += holders.holders();
-        if state.descent.is_choosing() {
-            // Who was chosen may not have been polled a second time.
-            found.tally.chosen += holders.chosen;
+        let mut holders = members.holders();
+        if !state.descent.is_choosing() {
+            holders.chosen = 0;
         }
-        if holders.holds_any() {
-            state.descent.meet_holders(holders.holders());
+        // Who was chosen, or holds something, was perhaps not polled again.
+        found.tally += holders;
+        if holders != Tally::NONE {
+            state.descent.meet_holders(holders);
         }
     } else {
         *region = None;
@@ -229,6 +235,16 @@ impl State {
     pub(crate) fn leave_region(&self, key: MemberKey) {
         let waker = self.members.borrow_mut().leave(key);
         waker.into_iter().for_each(|waker| self.drop_waker(waker));
+    }
+
+    /// Calls members. They are polled at this place of the queue: what they, or
+    /// the combinators that poll them, have called by then counts for nothing, and
+    /// the task is polled once more instead, when this poll is over.
+    fn call_members(&self, called: impl IntoIterator<Item = MemberKey>) {
+        for key in called {
+            self.with_running(|header| self.descent.owe_a_poll(&header.queued));
+            self.wake_member(key);
+        }
     }
 
     /// Wakes a member by its own latest waker, which may be anybody's: so it is

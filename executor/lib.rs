@@ -74,6 +74,7 @@ mod inside;
 mod cancelling;
 mod place;
 mod task;
+mod gives_way;
 mod handle;
 mod awaiting;
 mod task_ref;

@@ -13,11 +13,11 @@
 //! - **Not twice.** `seen` is the number of the delivery that a place was told
 //!   last, or during which it came; of that one it is not told.
 
-use crate::descent::{Found, Inner};
+use crate::descent::{Found, Inner, Looking};
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
 use crate::request::Delivery;
-use crate::rules::{Hold, Tally};
+use crate::rules::{Hold, Tally, Watched, outermost};
 use crate::state::State;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ use std::task::{Context, Poll};
 pub(crate) struct Place {
     seen: u64,
     begun: bool,
+    /// Whether it has been told of anything.
+    told: bool,
     /// Of the delivery that it was told last it is to hear.
     chosen: bool,
     /// Whether the last poll has met somebody inside who listens.
@@ -46,17 +48,21 @@ struct Cold {
 
 /// What has become of the inside of a place that hears.
 pub(crate) enum Heard<T> {
-    /// Nobody has answered; whether somebody inside has taken what was carried.
-    Pending {
-        taken: bool,
-        found: Found,
-    },
+    /// Nobody has answered.
+    Pending(Found),
     Ready(T),
     /// It is for this place, which is to drop its inside.
     Takes(Arc<Delivery>),
 }
 
 impl Place {
+    /// One that nobody has to wait for who has come while something is carried: it
+    /// cannot be told of anything itself.
+    pub(crate) fn untold() -> Place {
+        let (seen, begun, cold) = (0, true, None);
+        Place { seen, begun, told: false, chosen: false, listens: false, cold }
+    }
+
     /// It is polled: enters or leaves the region around. To be called first.
     #[inline]
     pub(crate) fn arrive(&mut self, state: &Rc<State>, cx: &Context<'_>) {
@@ -102,6 +108,17 @@ impl Place {
         state.descent.carried_to(self.seen)
     }
 
+    /// Whether it has been told of anything, just now or before.
+    pub(crate) fn is_told(&mut self, state: &State) -> bool {
+        self.told |= self.carried(state).is_some();
+        self.told
+    }
+
+    /// It is to hear when it is known of all who are.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.chosen
+    }
+
     /// It has been told of what is being carried.
     pub(crate) fn set_seen(&mut self, state: &State) {
         self.seen = state.descent.number();
@@ -113,23 +130,52 @@ impl Place {
         &mut self,
         state: &State,
         cx: &mut Context<'_>,
-        watched: Option<&Arc<Delivery>>,
+        watched: Option<&Watched>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
         let waker = cx.waker();
         let mut region = self.cold.as_mut().and_then(|cold| cold.region.take());
         let polled = pass(state, &mut region, Some(waker), watched, || poll(cx));
-        if region.is_some() {
-            self.cold().region = region;
-        }
+        self.set_region(region);
         self.listens = polled.1.listens;
         polled
+    }
+
+    /// If something goes outward to this place, which stops it, and is held inside:
+    /// those who hold it may have been left behind in the same poll.
+    #[inline]
+    pub(crate) fn confirm_outward<T>(
+        &mut self,
+        state: &State,
+        cx: &mut Context<'_>,
+        (polled, mut found): (Poll<T>, Found),
+        stops: impl FnOnce(&Arc<Delivery>) -> bool,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> (Poll<T>, Found) {
+        let descent = &state.descent;
+        let stopped = found.outward.take_if(|outward| stops(outward));
+        let goes_on = descent.looking() == Looking::GoesOn && descent.number() == 0;
+        if stopped.is_none() || polled.is_ready() || !goes_on || !found.tally.holds_any() {
+            found.outward = stopped.or(found.outward);
+            return (polled, found);
+        }
+        let confirm = || self.poll_inside(state, cx, None, poll);
+        let (polled, mut found) = descent.look(Looking::Confirms, confirm);
+        found.outward = found.outward.or(stopped);
+        (polled, found)
     }
 
     /// Whether it has nothing that few places have.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.cold.is_none()
+    }
+
+    /// Whether it can be polled in the short way, as nearly always: nothing is
+    /// carried or to be put aside.
+    #[inline]
+    pub(crate) fn is_polled_plainly(&self, state: &State) -> bool {
+        self.is_plain() && state.descent.is_entered_plainly()
     }
 
     /// What was polled in the short way has to be looked at in the long one.
@@ -139,26 +185,53 @@ impl Place {
         let mut found = inner.leave(&mut region);
         if pending {
             add_region(state, &mut region, &mut found);
-            if region.is_some() {
-                self.cold().region = region;
-            }
+            self.set_region(region);
         }
+        self.listens = found.listens;
         found
+    }
+
+    fn set_region(&mut self, region: Option<Rc<Region>>) {
+        if region.is_some() {
+            self.cold().region = region;
+        }
     }
 
     /// Polls what is inside of a place that hears of requests.
     ///
-    /// A place that is the owner of what is carried is not offered it.
+    /// A place that is the owner of what is carried is not offered it. An owner waits
+    /// with `own`, if it waits, until nothing inside holds that.
     pub(crate) fn poll_hearing<T>(
         &mut self,
         state: &Rc<State>,
         cx: &mut Context<'_>,
         is_owner: bool,
-        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        own: Option<Watched>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Heard<T> {
         let descent = &state.descent;
+        if own.is_none() && self.is_polled_plainly(state) {
+            let inside = descent.enter_plainly(cx.waker(), descent.around.get());
+            let polled = poll(cx);
+            return match (inside.leave(), polled) {
+                (Ok(_), Poll::Ready(output)) => Heard::Ready(output),
+                (Ok(found), Poll::Pending) => {
+                    self.listens = found.listens;
+                    Heard::Pending(found)
+                }
+                (Err(inner), polled) => {
+                    let found = self.leave_inner(state, inner, true);
+                    self.look(state, cx, 0, None, (polled, found), poll)
+                }
+            };
+        }
         let acting = descent.is_acting() && !is_owner;
-        if acting && self.chosen && self.seen == descent.number() {
+        let is_chosen = self.chosen && self.seen == descent.number();
+        if is_chosen && descent.is_choosing() && !is_owner {
+            descent.meet_chosen();
+            return Heard::Pending(Found::default()); // polled twice in one pass
+        }
+        if acting && is_chosen {
             self.chosen = false;
             if let Some(delivery) = descent.carried() {
                 descent.meet_taker();
@@ -168,19 +241,40 @@ impl Place {
         let carried = if is_owner || acting { None } else { self.carried(state) };
         if carried.is_some() && !self.listens && self.holds_nothing() {
             self.choose(state);
-            return Heard::Pending { taken: false, found: Found::default() };
+            return Heard::Pending(Found::default());
         }
-        let watched = self.cold.as_ref().and_then(|cold| cold.hold.waits_for()).cloned();
-        let (polled, mut found) = self.poll_inside(state, cx, watched.as_ref(), poll);
+        let watched = self.watched().or(own);
+        let hearings = self.cold.as_ref().map_or(0, |cold| cold.hold.hearings());
+        let polled = self.poll_inside(state, cx, watched.as_ref(), &mut poll);
+        self.look(state, cx, hearings, carried, polled, poll)
+    }
+
+    /// What is inside has been polled. So many had heard before of what it holds.
+    #[inline(never)]
+    fn look<T>(
+        &mut self,
+        state: &Rc<State>,
+        cx: &mut Context<'_>,
+        hearings: u32,
+        carried: Option<Arc<Delivery>>,
+        polled: (Poll<T>, Found),
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Heard<T> {
+        let (polled, mut found) = self.confirm_outward(state, cx, polled, |_| true, poll);
         let outward = found.outward.take();
         if let Poll::Ready(output) = polled {
             outward.iter().for_each(|delivery| state.descent.send_outward(delivery));
             return Heard::Ready(output);
         }
         if carried.is_none() && outward.is_none() && self.holds_nothing() {
-            return Heard::Pending { taken: found.tally.takes(), found };
+            return Heard::Pending(found);
         }
-        self.decide(state, carried, outward, found)
+        self.decide(state, hearings, carried, outward, found)
+    }
+
+    /// What it waits with, until nothing inside holds that.
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        self.cold.as_ref().and_then(|cold| cold.hold.watched())
     }
 
     /// It is to hear of what is carried, when it is known of all who are.
@@ -198,6 +292,7 @@ impl Place {
     fn decide<T>(
         &mut self,
         state: &State,
+        hearings: u32,
         carried: Option<Arc<Delivery>>,
         outward: Option<Arc<Delivery>>,
         found: Found,
@@ -205,19 +300,15 @@ impl Place {
         let taken = found.tally.takes();
         let mut hold = std::mem::take(&mut self.cold().hold);
         // What was asked of the task that it was in before is not for this one.
-        if hold.waits_for().is_some_and(|delivery| Some(delivery.task) != state.running_name()) {
+        if hold.request().is_some_and(|delivery| Some(delivery.task) != state.running_name()) {
             hold = Hold::Nothing;
         }
-        if let Some(delivery) = &carried {
+        if carried.is_some() {
             self.set_seen(state);
-            hold = hold.delivered(delivery.clone(), taken);
         }
-        if let Some(delivery) = outward {
-            hold = hold.comes_outward(delivery);
-        }
-        let (hold, taking) = hold.settle(|delivery| found.tally.holds(delivery));
+        let (hold, taking) = hold.settle(hearings, carried.clone(), outward, &found.tally);
         self.cold().hold = hold;
-        let Some(taking) = taking else { return Heard::Pending { taken, found } };
+        let Some(taking) = taking else { return Heard::Pending(found) };
         let carried = carried.filter(|_| !taken);
         let other = carried.as_ref().filter(|carried| !Arc::ptr_eq(carried, &taking));
         other.into_iter().for_each(|other| other.set_heard()); // in the same breath
@@ -227,46 +318,87 @@ impl Place {
         if carried.is_some() && other.is_none() {
             self.choose(state);
         } else {
-            self.cold().hold = Hold::Outward(taking);
+            self.cold().hold = Hold::Chosen(taking);
             state.descent.meet_chosen();
         }
-        Heard::Pending { taken, found }
+        Heard::Pending(found)
+    }
+
+    /// Something goes outward through it, which stops further out. Those who send
+    /// it may not be polled the next time.
+    pub(crate) fn lets_outward(&mut self, delivery: Arc<Delivery>) {
+        let before = match std::mem::take(&mut self.cold().hold) {
+            Hold::Outward(before) if before.is_sent() => outermost(before, delivery),
+            _ => delivery,
+        };
+        self.cold().hold = Hold::Outward(before);
+    }
+
+    /// Sends on outward what goes through it, if anything does. False if that has
+    /// been given up.
+    pub(crate) fn sends_outward(&mut self, state: &State, inside: &Tally) -> Option<bool> {
+        let cold = self.cold.as_mut().filter(|cold| !cold.hold.is_nothing())?;
+        let name = state.running_name();
+        let sent = cold.hold.request().filter(|outward| {
+            Some(outward.task) == name && outward.is_sent() && inside.outward > 0
+        });
+        match sent {
+            Some(sent) => state.descent.send_outward(sent),
+            None => {
+                cold.hold = Hold::Nothing;
+                return Some(false);
+            }
+        }
+        Some(true)
     }
 
     /// It stays suspended, and holds this itself, beside what was found inside.
     #[inline]
-    pub(crate) fn suspend(&mut self, state: &State, own: Tally, inside: Tally) {
+    pub(crate) fn suspend(&mut self, state: &State, mut own: Tally, inside: Tally) {
+        let stops = self.cold.as_ref().is_some_and(|cold| cold.hold.is_outward());
+        if stops {
+            own += Tally::OUTWARD;
+        }
         state.descent.meet(own, self.is_member());
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
             let mut holds = inside.remembered();
             holds += own;
-            let hears =
-                self.chosen || self.cold.as_ref().is_some_and(|cold| cold.hold.is_outward());
+            let hears = self.chosen || stops;
             holds.chosen += u32::from(hears && state.descent.is_choosing());
             home.members.borrow_mut().set_holds(*key, holds);
+        }
+    }
+
+    /// It stays suspended. It holds nothing, and is to be polled when those inside
+    /// of what is around it are called.
+    pub(crate) fn waits_to_be_called(&mut self, state: &Rc<State>, cx: &Context<'_>) {
+        self.arrive(state, cx);
+        if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
+            home.members.borrow_mut().set_holds(*key, Tally::NONE);
+        }
+    }
+
+    /// It stays suspended, and nobody inside can be told of anything.
+    #[inline]
+    pub(crate) fn is_no_member(&mut self) {
+        if let Some(cold) = &mut self.cold
+            && let Some((home, key)) = cold.member.take()
+        {
+            home.leave_region(key);
         }
     }
 
     /// It is through: nobody can tell it anything any more.
     #[inline]
     pub(crate) fn leave(&mut self) {
-        if self.cold.is_some() {
-            self.leave_region();
-        }
-    }
-
-    #[inline(never)]
-    fn leave_region(&mut self) {
-        let Some(cold) = self.cold.take() else { return };
-        if let Some((home, key)) = &cold.member {
-            home.leave_region(*key);
-        }
+        self.cold = None;
     }
 }
 
-impl Drop for Place {
-    #[inline]
+impl Drop for Cold {
     fn drop(&mut self) {
-        self.leave();
+        if let Some((home, key)) = &self.member {
+            home.leave_region(*key);
+        }
     }
 }

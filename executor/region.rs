@@ -21,7 +21,6 @@
 //!   members.
 
 use crate::id::Name;
-use crate::request::Delivery;
 use crate::rules::Tally;
 use slab::Slab;
 use std::cell::Cell;
@@ -39,6 +38,8 @@ pub(crate) const PATIENCE: u32 = 3;
 pub(crate) struct Region {
     first: Cell<u32>,
     last: Cell<u32>,
+    /// The member at which one that holds something was found last.
+    found_at: Cell<u32>,
     holders: Cell<Tally>,
     /// Members that are not passed over.
     responsive: Cell<u32>,
@@ -48,8 +49,6 @@ pub(crate) struct Region {
     unreached: Cell<u32>,
     /// Whether any has been polled since this was last cleared.
     touched: Cell<bool>,
-    /// In which turn a member was called to see if it lives.
-    asked_in: Cell<u64>,
 }
 
 impl Default for Region {
@@ -57,12 +56,12 @@ impl Default for Region {
         Region {
             first: Cell::new(NONE),
             last: Cell::new(NONE),
+            found_at: Cell::new(NONE),
             holders: Cell::default(),
             responsive: Cell::default(),
             called_for: Cell::default(),
             unreached: Cell::default(),
             touched: Cell::default(),
-            asked_in: Cell::default(),
         }
     }
 }
@@ -86,16 +85,6 @@ impl Region {
 
     pub(crate) fn clear_touched(&self) {
         self.touched.set(false);
-    }
-
-    /// Whether a member may be called to see if it lives. Not in two turns, one
-    /// after the other: a set that is called wakes its task once more for nothing.
-    pub(crate) fn may_ask(&self, turn: u64) -> bool {
-        if self.asked_in.get() + 1 >= turn {
-            return false;
-        }
-        self.asked_in.set(turn);
-        true
     }
 
     pub(crate) fn is_touched(&self) -> bool {
@@ -180,6 +169,9 @@ impl Members {
         self.get(key)?;
         let mut member = self.members.remove(key.index as usize);
         let region = &*member.region;
+        if region.found_at.get() == key.index {
+            region.found_at.set(member.next);
+        }
         match member.previous {
             NONE => region.first.set(member.next),
             previous => self.members[previous as usize].next = member.next,
@@ -247,17 +239,33 @@ impl Members {
         keys
     }
 
-    /// One of those that hold this, to be called.
-    pub(crate) fn a_holder(&mut self, region: &Region, of: &Delivery) -> Option<MemberKey> {
-        let mut index = region.first.get();
-        while let Some(member) = self.members.get_mut(index as usize) {
-            if member.holds.holds(of) && member.state != Called::PassedOver {
+    /// One of those that hold something, to be called.
+    pub(crate) fn a_holder(
+        &mut self,
+        region: &Region,
+        holds: impl Fn(&Tally) -> bool,
+    ) -> Option<MemberKey> {
+        // From where one was found last: those before it do not hold any more.
+        let start = match region.found_at.get() {
+            NONE => region.first.get(),
+            found_at => found_at,
+        };
+        let mut index = start;
+        loop {
+            let member = self.members.get_mut(index as usize)?;
+            if holds(&member.holds) && member.state != Called::PassedOver {
                 member.call();
+                region.found_at.set(index);
                 return Some(MemberKey { index, entry: member.entry });
             }
-            index = member.next;
+            index = match member.next {
+                NONE => region.first.get(),
+                next => next,
+            };
+            if index == start {
+                return None;
+            }
         }
-        None
     }
 
     /// Those who were called and did not come.

@@ -20,6 +20,7 @@
 
 use crate::id::Name;
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -112,9 +113,15 @@ pub(crate) struct Delivery {
     /// The task through which it goes.
     pub(crate) task: Name,
     pub(crate) rank: Rank,
+    /// Tells which of two is the later.
+    pub(crate) order: u64,
     tokens: AtomicU32,
-    heard: AtomicBool,
-    passed_on: AtomicBool,
+    /// So many have heard of it, and have not lost that again.
+    heard: AtomicU32,
+    /// By so many it has been passed on, who wait or send it outward.
+    passed_on: AtomicU32,
+    /// So many send it outward.
+    sent: AtomicU32,
     over: AtomicBool,
 }
 
@@ -135,41 +142,57 @@ impl Rank {
 }
 
 impl Delivery {
-    pub(crate) fn new(request: Request, task: Name, rank: Rank) -> Arc<Delivery> {
+    pub(crate) fn new(request: Request, task: Name, rank: Rank, order: u64) -> Arc<Delivery> {
         Arc::new(Delivery {
             request,
             task,
             rank,
+            order,
             tokens: AtomicU32::new(0),
-            heard: AtomicBool::new(false),
-            passed_on: AtomicBool::new(false),
+            heard: AtomicU32::new(0),
+            passed_on: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
             over: AtomicBool::new(false),
         })
     }
 
-    /// Whether somebody in the task has heard of it.
-    pub(crate) fn is_heard(&self) -> bool {
+    /// How many in the task have heard of it.
+    pub(crate) fn hearings(&self) -> u32 {
         self.heard.load(Relaxed)
     }
 
-    pub(crate) fn set_heard(&self) {
-        self.heard.store(true, Relaxed);
+    /// Whether somebody in the task has heard of it.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.load(Relaxed) > 0
     }
 
-    /// What was heard of it has been lost: the owner is to deliver it again.
-    pub(crate) fn set_unheard(&self) {
-        self.heard.store(false, Relaxed);
-        self.passed_on.store(false, Relaxed);
-        self.over.store(false, Relaxed);
+    pub(crate) fn set_heard(&self) {
+        self.heard.fetch_add(1, Relaxed);
+    }
+
+    /// One who has heard of it has lost that again, or sends it on outward. If
+    /// nobody else has heard, the owner is to look after it.
+    pub(crate) fn unhear(&self) {
+        let heard = self.heard.load(Relaxed);
+        self.heard.store(heard.saturating_sub(1), Relaxed);
+        if heard <= 1 {
+            self.over.store(false, Relaxed);
+        }
+    }
+
+    /// Whether somebody sends it outward.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.sent.load(Relaxed) > 0
+    }
+
+    /// Whether somebody has passed it on, and waits.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.passed_on.load(Relaxed) > 0
     }
 
     /// Whether somebody has taken it: heard of it, or passed it on.
     pub(crate) fn is_taken(&self) -> bool {
-        self.is_heard() || self.passed_on.load(Relaxed)
-    }
-
-    pub(crate) fn set_passed_on(&self) {
-        self.passed_on.store(true, Relaxed);
+        self.is_heard() || self.is_sent() || self.is_passed_on()
     }
 
     /// Whether its owner is through with it.
@@ -190,9 +213,55 @@ impl Delivery {
         self.tokens.fetch_add(1, Relaxed);
     }
 
-    /// One token less. Answers whether it was the last.
-    #[must_use]
-    pub(crate) fn uncount_token(&self) -> bool {
-        self.tokens.fetch_sub(1, Relaxed) == 1
+    pub(crate) fn uncount_token(&self) {
+        self.tokens.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A delivery, for as long as somebody has passed it on, and waits with it.
+pub(crate) struct PassedOn(Arc<Delivery>);
+
+impl PassedOn {
+    pub(crate) fn new(delivery: Arc<Delivery>) -> PassedOn {
+        delivery.passed_on.fetch_add(1, Relaxed);
+        PassedOn(delivery)
+    }
+}
+
+impl Deref for PassedOn {
+    type Target = Arc<Delivery>;
+
+    fn deref(&self) -> &Arc<Delivery> {
+        &self.0
+    }
+}
+
+impl Drop for PassedOn {
+    fn drop(&mut self) {
+        self.0.passed_on.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A delivery, for as long as somebody sends it outward.
+pub(crate) struct Sent(Arc<Delivery>);
+
+impl Sent {
+    pub(crate) fn new(delivery: Arc<Delivery>) -> Sent {
+        delivery.sent.fetch_add(1, Relaxed);
+        Sent(delivery)
+    }
+}
+
+impl Deref for Sent {
+    type Target = Arc<Delivery>;
+
+    fn deref(&self) -> &Arc<Delivery> {
+        &self.0
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.0.sent.fetch_sub(1, Relaxed);
     }
 }

@@ -25,25 +25,51 @@
 //! Nothing is done here, and no future is known. Two small machines decide and
 //! answer; the places of `place.rs` and the tasks of `cancelling.rs` act.
 //!
-//! A [`Hold`] is what a place *between* the owner and the innermost remembers:
+//! A [`Hold`] is what a place *between* the owner and the innermost remembers
+//! from one poll of its inside to the next. [`Hold::settle`] says what becomes of
+//! it when such a poll is over:
 //!
-//! | hold | delivered, taken inside | delivered, not taken inside | comes outward | settled, held inside | settled, not held |
-//! | --- | --- | --- | --- | --- | --- |
-//! | `Nothing` | – | → `Offered` | → `Outward` | – | – |
-//! | `Offered` | → `Nothing` | stays | → `Outward` | → `Held` | **takes it** |
-//! | `Held` | → `Nothing` | → `Offered` | → `Outward` | – | heard elsewhere: **takes it**; else → `Nothing`, its owner asks again |
-//! | `Outward` | – | the outermost, of one owner the latest | the same | – | **takes it** |
-//!
-//! An [`Asking`] is what the *owner* of a request remembers of it:
-//!
-//! | asking | settled: heard | unheard, held inside | unheard, not held |
+//! | hold | carried, not taken inside | comes outward | neither |
 //! | --- | --- | --- | --- |
-//! | not asked yet | rest | **ask** | **ask** |
-//! | asked in vain: nobody has taken it | | rest | **act**: drop what is inside |
-//! | resting | rest | rest | **ask again** |
+//! | `Nothing` | held: → `Held`; else **takes it** | held: → `Outward`; else **takes it** | – |
+//! | `Held` | held: stays, with the one that counts; else **takes it** | as from `Nothing` | held: stays; heard elsewhere: **takes it**; else → `Nothing` |
+//! | `Outward` | as from `Nothing` | the same, with the one that counts | held: stays; given up: → `Nothing`; else **takes it** |
+//! | `Chosen` | **takes it** | **takes it** | **takes it** |
 //!
-//! *Held inside* is a request by shields, and by those who have passed it on and
-//! wait. See [`Tally`].
+//! - *Not taken inside*: nobody inside takes it, and nobody has just come there,
+//!   who might the next time. What was taken inside is not looked at; but a `Held`
+//!   that nothing holds any more is then gone.
+//! - *Held* is what was asked, unless it goes through shields, by each shield inside
+//!   that has been told of something; and what has been passed on, by those inside
+//!   who have passed on a request to the task and wait, or if it is none itself by
+//!   all who have passed something on ([`Tally::holds`]). What goes outward is held
+//!   by new shields too, and by all who have passed something on
+//!   ([`Tally::holds_outward`]).
+//! - *Given up*: nobody sends it any more, or nobody was met inside who sends
+//!   anything. That counts for what comes outward too.
+//! - *Heard elsewhere*: somebody has heard of it, but nobody inside while it was held, and
+//!   its owner is not through. A `Held` whose owner is through is gone.
+//! - If there are several that it may take it takes the one that counts, and
+//!   remembers nothing. If there are none it remembers what goes outward rather
+//!   than what was asked. What it forgets unheard its owner asks again.
+//! - `settle` answers no `Chosen`: the place makes one of what it may take while it
+//!   is still being found out who is to hear.
+//!
+//! An [`Asking`] is what the *owner* of a request remembers of it.
+//! [`Asking::settle`] says what it does when the poll of its inside is over:
+//!
+//! | asking | heard, moves | heard, does not move | unheard, moves | unheard, does not move |
+//! | --- | --- | --- | --- | --- |
+//! | `NotYet` delivered | – | rest: it is over | – | **ask** |
+//! | `InVain`: nobody has taken it, nobody came | → `Resting` | → `Resting`: it is over | → `Resting` | → `Resting`, **act**: drop what is inside |
+//! | `Resting` | rest | rest: it is over | rest | **ask again** |
+//!
+//! It *moves* while something inside holds it, or somebody sends it outward and
+//! somebody was met inside who sends. What is not delivered yet does not move. A
+//! delivery ([`Asking::delivered`]) makes it `InVain` or `Resting`. An `Asking` also
+//! keeps, in `moves`, whether anybody inside had passed something on, or let it go
+//! outward, when it was settled last: a request that nobody has heard counts as
+//! taken only then ([`Asking::is_untaken`]).
 //!
 //! # Invariants
 //!
@@ -55,7 +81,7 @@
 //!   again by its owner, until it is heard or the owner acts.
 
 use crate::id::Name;
-use crate::request::{Delivery, Rank};
+use crate::request::{Delivery, PassedOn, Rank, Sent};
 use std::ops::{AddAssign, Sub};
 use std::sync::Arc;
 
@@ -67,35 +93,44 @@ use std::sync::Arc;
 pub(crate) struct Tally {
     /// Those that took what was carried: heard of it, or passed it on.
     pub(crate) took: u32,
-    /// Places that heard of a request to the task, carried or not.
-    pub(crate) heard: u32,
     /// Places that were chosen to hear of it.
     pub(crate) chosen: u32,
     /// Those who came while it was carried, and might hear of it the next time.
     pub(crate) newcomers: u32,
-    /// Shields that go on.
+    /// Shields that go on, and have been told of something.
     pub(crate) shields: u32,
+    /// Shields that go on, and came when all that was asked had been delivered:
+    /// they hold only what goes outward.
+    pub(crate) new_shields: u32,
+    /// Those that let something go outward, or stop it and wait.
+    pub(crate) outward: u32,
     /// Those that have passed on a request to the task, and wait.
     pub(crate) forwards: u32,
     /// Those that have passed on only what a deadline or a group asked.
     pub(crate) inner_forwards: u32,
+    /// Groups and the like that have cancelled their tasks themselves, and wait.
+    pub(crate) aborts: u32,
 }
 
 impl Tally {
     pub(crate) const NONE: Tally = Tally {
         took: 0,
-        heard: 0,
         chosen: 0,
         newcomers: 0,
         shields: 0,
+        new_shields: 0,
+        outward: 0,
         forwards: 0,
         inner_forwards: 0,
+        aborts: 0,
     };
     pub(crate) const TOOK: Tally = Tally { took: 1, ..Tally::NONE };
-    pub(crate) const HEARD: Tally = Tally { heard: 1, ..Tally::NONE };
     pub(crate) const CHOSEN: Tally = Tally { chosen: 1, ..Tally::NONE };
     pub(crate) const NEWCOMER: Tally = Tally { newcomers: 1, ..Tally::NONE };
+    pub(crate) const ABORT: Tally = Tally { aborts: 1, ..Tally::NONE };
+    pub(crate) const OUTWARD: Tally = Tally { outward: 1, ..Tally::NONE };
     pub(crate) const SHIELD: Tally = Tally { shields: 1, ..Tally::NONE };
+    pub(crate) const NEW_SHIELD: Tally = Tally { new_shields: 1, ..Tally::NONE };
 
     /// Somebody waits who has passed on a request of this rank.
     pub(crate) fn forward(rank: Rank) -> Tally {
@@ -113,28 +148,35 @@ impl Tally {
     /// Whether something met here holds this.
     pub(crate) fn holds(&self, delivery: &Delivery) -> bool {
         self.shields > 0 && !delivery.request.through_shields
-            || self.forwards > 0
-            || self.inner_forwards > 0 && delivery.rank != Rank::TASK
+            || delivery.is_passed_on()
+                && (self.forwards > 0 || self.inner_forwards > 0 && delivery.rank != Rank::TASK)
+    }
+
+    /// Whether what goes outward from here has to wait: for all shields, and for all
+    /// who have passed something on.
+    pub(crate) fn holds_outward(&self, delivery: &Delivery) -> bool {
+        let shields = self.shields > 0 || self.new_shields > 0;
+        shields && !delivery.request.through_shields || self.passes()
     }
 
     /// Whether somebody here has passed something on, and waits.
-    pub(crate) fn waits(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.forwards > 0 || self.inner_forwards > 0
+    }
+
+    /// Whether somebody here waits for tasks that he has asked to cancel.
+    pub(crate) fn waits(&self) -> bool {
+        self.passes() || self.aborts > 0
     }
 
     /// Whether something here holds anything.
     pub(crate) fn holds_any(&self) -> bool {
-        self.shields > 0 || self.waits()
+        self.shields > 0 || self.new_shields > 0 || self.passes()
     }
 
     /// What a member is remembered by until it is polled again.
     pub(crate) fn remembered(self) -> Tally {
-        Tally { took: 0, heard: 0, newcomers: 0, ..self }
-    }
-
-    /// Only who holds.
-    pub(crate) fn holders(self) -> Tally {
-        Tally { took: 0, heard: 0, chosen: 0, newcomers: 0, ..self }
+        Tally { took: 0, newcomers: 0, ..self }
     }
 }
 
@@ -144,12 +186,14 @@ impl Sub for Tally {
     fn sub(self, before: Tally) -> Tally {
         Tally {
             took: self.took - before.took,
-            heard: self.heard - before.heard,
             chosen: self.chosen - before.chosen,
             newcomers: self.newcomers - before.newcomers,
             shields: self.shields - before.shields,
+            new_shields: self.new_shields - before.new_shields,
+            outward: self.outward - before.outward,
             forwards: self.forwards - before.forwards,
             inner_forwards: self.inner_forwards - before.inner_forwards,
+            aborts: self.aborts - before.aborts,
         }
     }
 }
@@ -157,12 +201,14 @@ impl Sub for Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, more: Tally) {
         self.took += more.took;
-        self.heard += more.heard;
         self.chosen += more.chosen;
         self.newcomers += more.newcomers;
         self.shields += more.shields;
+        self.new_shields += more.new_shields;
+        self.outward += more.outward;
         self.forwards += more.forwards;
         self.inner_forwards += more.inner_forwards;
+        self.aborts += more.aborts;
     }
 }
 
@@ -174,8 +220,24 @@ pub(crate) fn outermost(one: Arc<Delivery>, other: Arc<Delivery>) -> Arc<Deliver
 
 /// Whether the first of two requests counts: see [`outermost`].
 pub(crate) fn counts_before(one: &Delivery, other: &Delivery) -> bool {
-    let latest_first = |delivery: &Delivery| std::cmp::Reverse(delivery.request.id);
+    let latest_first = |delivery: &Delivery| std::cmp::Reverse(delivery.order);
     (one.rank, latest_first(one)) < (other.rank, latest_first(other))
+}
+
+/// What somebody waits with until nothing inside holds it any more.
+#[derive(Clone)]
+pub(crate) enum Watched {
+    Asked(Arc<Delivery>),
+    Outward(Arc<Delivery>),
+}
+
+impl Watched {
+    pub(crate) fn is_held_by(&self, inside: &Tally) -> bool {
+        match self {
+            Watched::Asked(delivery) => inside.holds(delivery),
+            Watched::Outward(delivery) => inside.holds_outward(delivery),
+        }
+    }
 }
 
 // ---- A place in between ----------------------------------------------------------
@@ -185,12 +247,12 @@ pub(crate) fn counts_before(one: &Delivery, other: &Delivery) -> bool {
 pub(crate) enum Hold {
     #[default]
     Nothing,
-    /// It was delivered, and nobody inside has taken it.
-    Offered(Arc<Delivery>),
     /// Nobody inside has taken it, but something inside holds it.
     Held(Arc<Delivery>),
     /// It has come from inside, on its way outward, and stops here.
     Outward(Arc<Delivery>),
+    /// The same, and it is to be taken when it is known of all who are to hear.
+    Chosen(Arc<Delivery>),
 }
 
 impl Hold {
@@ -198,56 +260,95 @@ impl Hold {
         matches!(self, Hold::Nothing)
     }
 
-    pub(crate) fn is_outward(&self) -> bool {
-        matches!(self, Hold::Outward(_))
+    /// Whether what goes outward has not been given up since.
+    pub(crate) fn is_sent(&self) -> bool {
+        match self {
+            Hold::Nothing | Hold::Held(_) => false,
+            Hold::Outward(delivery) => delivery.is_sent(),
+            Hold::Chosen(_) => true,
+        }
     }
 
-    /// Of what it waits for the holders, if it does.
-    pub(crate) fn waits_for(&self) -> Option<&Arc<Delivery>> {
+    pub(crate) fn is_outward(&self) -> bool {
+        matches!(self, Hold::Outward(_) | Hold::Chosen(_))
+    }
+
+    /// What it waits with, until nothing holds that.
+    pub(crate) fn watched(&self) -> Option<Watched> {
         match self {
             Hold::Nothing => None,
-            Hold::Offered(delivery) | Hold::Held(delivery) | Hold::Outward(delivery) => {
+            Hold::Held(delivery) => Some(Watched::Asked(delivery.clone())),
+            Hold::Outward(delivery) | Hold::Chosen(delivery) => {
+                Some(Watched::Outward(delivery.clone()))
+            }
+        }
+    }
+
+    /// The request that it remembers.
+    pub(crate) fn request(&self) -> Option<&Arc<Delivery>> {
+        match self {
+            Hold::Nothing => None,
+            Hold::Held(delivery) | Hold::Outward(delivery) | Hold::Chosen(delivery) => {
                 Some(delivery)
             }
         }
     }
 
-    /// A delivery has gone through the inside.
-    pub(crate) fn delivered(self, delivery: Arc<Delivery>, taken_inside: bool) -> Hold {
-        match (self, taken_inside) {
-            (Hold::Outward(own), true) => Hold::Outward(own),
-            (Hold::Outward(own), false) => Hold::Outward(outermost(own, delivery)),
-            (_, true) => Hold::Nothing,
-            (Hold::Nothing, false) => Hold::Offered(delivery),
-            (Hold::Offered(before) | Hold::Held(before), false) => {
-                Hold::Offered(outermost(before, delivery))
-            }
-        }
+    /// How many have heard of what it remembers.
+    pub(crate) fn hearings(&self) -> u32 {
+        self.request().map_or(0, |delivery| delivery.hearings())
     }
 
-    /// Something comes outward from the inside.
-    pub(crate) fn comes_outward(self, delivery: Arc<Delivery>) -> Hold {
-        match self {
-            Hold::Outward(first) => Hold::Outward(outermost(first, delivery)),
-            _ => Hold::Outward(delivery),
-        }
-    }
-
-    /// The poll of the inside is over. Answers what the place takes now.
+    /// The poll of the inside is over, in which this was carried through the place,
+    /// and that came outward from inside; so many had heard before of what it
+    /// remembers. Answers what the place takes now.
     #[must_use]
-    pub(crate) fn settle(self, holds: impl Fn(&Delivery) -> bool) -> (Hold, Option<Arc<Delivery>>) {
-        match self {
-            Hold::Nothing => (Hold::Nothing, None),
-            Hold::Offered(delivery) if holds(&delivery) => (Hold::Held(delivery), None),
-            Hold::Outward(delivery) if holds(&delivery) => (Hold::Outward(delivery), None),
-            Hold::Offered(delivery) | Hold::Outward(delivery) => (Hold::Nothing, Some(delivery)),
-            // Whoever owned it is through with it, or has taken it back.
-            Hold::Held(delivery) if delivery.is_over() => (Hold::Nothing, None),
-            Hold::Held(delivery) if holds(&delivery) => (Hold::Held(delivery), None),
-            Hold::Held(delivery) if delivery.is_heard() => (Hold::Nothing, Some(delivery)),
-            Hold::Held(_) => (Hold::Nothing, None),
-        }
+    pub(crate) fn settle(
+        self,
+        hearings: u32,
+        carried: Option<Arc<Delivery>>,
+        outward: Option<Arc<Delivery>>,
+        inside: &Tally,
+    ) -> (Hold, Option<Arc<Delivery>>) {
+        let was_carried = carried.is_some();
+        let heard_inside = self.hearings() > hearings;
+        // Where somebody has just come it is carried again, when he can be told.
+        let carried = carried.filter(|_| !inside.takes() && inside.newcomers == 0);
+        // What nobody sends any more has been given up, or left behind.
+        let sends = |sent: &Arc<Delivery>| inside.outward > 0 && sent.is_sent();
+        let outward = outward.filter(sends);
+        let (held, sent, mut takes) = match self {
+            Hold::Nothing => (None, outward, None),
+            Hold::Outward(first) => (None, first_of([Some(first).filter(sends), outward]), None),
+            Hold::Chosen(first) => (None, outward, Some(first)),
+            Hold::Held(delivery) if delivery.is_over() => (None, outward, None),
+            Hold::Held(_) if heard_inside => (None, outward, None),
+            Hold::Held(delivery) if inside.holds(&delivery) => (Some(delivery), outward, None),
+            Hold::Held(_) if was_carried => (None, outward, None),
+            Hold::Held(delivery) => (None, outward, Some(delivery).filter(|d| d.is_heard())),
+        };
+        let (held, offered) = match carried {
+            Some(carried) if inside.holds(&carried) => (first_of([held, Some(carried)]), None),
+            Some(carried) => (None, Some(carried)),
+            None => (held, None),
+        };
+        let (waits, comes) = match sent {
+            Some(sent) if inside.holds_outward(&sent) => (Some(sent), None),
+            sent => (None, sent),
+        };
+        takes = first_of([takes, offered, comes]);
+        let hold = match (&takes, waits, held) {
+            (Some(_), ..) | (None, None, None) => Hold::Nothing,
+            (None, Some(waits), _) => Hold::Outward(waits),
+            (None, None, Some(held)) => Hold::Held(held),
+        };
+        (hold, takes)
     }
+}
+
+/// Of several the one that counts: see [`outermost`].
+fn first_of(all: impl IntoIterator<Item = Option<Arc<Delivery>>>) -> Option<Arc<Delivery>> {
+    all.into_iter().flatten().reduce(outermost)
 }
 
 // ---- The owner ---------------------------------------------------------------------
@@ -256,6 +357,9 @@ impl Hold {
 pub(crate) struct Asking {
     pub(crate) delivery: Arc<Delivery>,
     asked: Asked,
+    /// Whether somebody had passed it on, and waited or let it go outward, when it
+    /// was settled last.
+    moves: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -281,7 +385,12 @@ pub(crate) enum OwnerAnswer {
 impl Asking {
     /// It is to be delivered.
     pub(crate) fn new(delivery: Arc<Delivery>) -> Asking {
-        Asking { delivery, asked: Asked::NotYet }
+        Asking { delivery, asked: Asked::NotYet, moves: false }
+    }
+
+    /// It has been delivered, and came to nothing.
+    pub(crate) fn again(delivery: Arc<Delivery>) -> Asking {
+        Asking { delivery, asked: Asked::Resting, moves: false }
     }
 
     /// It has been delivered. If nobody has taken it, and nobody has come who might
@@ -291,13 +400,20 @@ impl Asking {
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
+    /// Whether it has been delivered yet.
+    pub(crate) fn was_delivered(&self) -> bool {
+        self.asked != Asked::NotYet
+    }
+
     /// The poll of the inside is over.
-    pub(crate) fn settle(&mut self, holds: impl FnOnce(&Delivery) -> bool) -> OwnerAnswer {
+    pub(crate) fn settle(&mut self, inside: &Tally) -> OwnerAnswer {
         let asked = self.asked;
         if asked == Asked::InVain {
             self.asked = Asked::Resting;
         }
-        let held = asked != Asked::NotYet && holds(&self.delivery);
+        let held = asked != Asked::NotYet
+            && (inside.holds(&self.delivery) || inside.outward > 0 && self.delivery.is_sent());
+        self.moves = inside.passes() || inside.outward > 0;
         match (self.delivery.is_heard(), held, asked) {
             (true, false, _) => {
                 self.delivery.set_over();
@@ -307,6 +423,21 @@ impl Asking {
             (false, false, Asked::InVain) => OwnerAnswer::Act,
             (false, false, Asked::NotYet | Asked::Resting) => OwnerAnswer::AskAgain,
         }
+    }
+
+    /// Whether nobody has taken it: heard of it, or passed it on.
+    pub(crate) fn is_untaken(&self) -> bool {
+        !(self.delivery.is_heard() || self.delivery.is_taken() && self.moves)
+    }
+
+    /// Whether it was heard, and was not asked later than this.
+    pub(crate) fn is_before(&self, delivery: &Delivery) -> bool {
+        !self.is_unheard() && self.delivery.order <= delivery.order
+    }
+
+    /// Whether it went outward when it was settled last, and does still.
+    pub(crate) fn leaves(&self) -> bool {
+        self.moves && self.delivery.is_sent()
     }
 
     /// Whether nobody has heard of it yet: then the task has not answered.
@@ -325,9 +456,9 @@ pub(crate) enum Forwarding {
     Nothing,
     /// It has asked those it waits for, on behalf of this request; and of
     /// others, which are answered with it.
-    Waiting(Arc<Delivery>, Vec<Arc<Delivery>>),
+    Waiting(PassedOn, Vec<PassedOn>),
     /// They have ended because of it, or cannot be asked: it goes outward.
-    Outward(Arc<Delivery>),
+    Outward(Sent),
 }
 
 impl Forwarding {
@@ -342,44 +473,60 @@ impl Forwarding {
         other
     }
 
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self, Forwarding::Nothing)
+    }
+
     pub(crate) fn request(&self) -> Option<&Arc<Delivery>> {
         match self {
             Forwarding::Nothing => None,
-            Forwarding::Waiting(delivery, _) | Forwarding::Outward(delivery) => Some(delivery),
+            Forwarding::Waiting(delivery, _) => Some(delivery),
+            Forwarding::Outward(delivery) => Some(delivery),
         }
     }
 
     /// It has passed this on.
     pub(crate) fn pass_on(&mut self, delivery: Arc<Delivery>) {
-        delivery.set_passed_on();
+        let new = PassedOn::new(delivery);
         *self = match std::mem::take(self) {
-            Forwarding::Waiting(before, others) if Arc::ptr_eq(&before, &delivery) => {
+            Forwarding::Waiting(before, others) if Arc::ptr_eq(&before, &new) => {
                 Forwarding::Waiting(before, others)
             }
             Forwarding::Waiting(before, mut others) => {
-                others.extend([before.clone(), delivery.clone()]);
-                let counts = outermost(before, delivery);
-                others.retain(|other| !Arc::ptr_eq(other, &counts));
+                others.retain(|other| !Arc::ptr_eq(other, &new));
+                let (counts, other) = match counts_before(&before, &new) {
+                    true => (before, new),
+                    false => (new, before),
+                };
+                others.push(other);
                 Forwarding::Waiting(counts, others)
             }
-            _ => Forwarding::Waiting(delivery, Vec::new()),
+            _ => Forwarding::Waiting(new, Vec::new()),
         };
     }
 
     /// All that was waited for is over: what was passed on goes outward.
     pub(crate) fn ends(&mut self) {
-        if let Forwarding::Waiting(delivery, others) = self {
-            others.iter().for_each(|other| other.set_heard());
-            *self = Forwarding::Outward(delivery.clone());
-        }
+        *self = match std::mem::take(self) {
+            Forwarding::Waiting(delivery, others) => {
+                others.iter().for_each(|other| other.set_heard());
+                Forwarding::Outward(Sent::new(Arc::clone(&delivery)))
+            }
+            other => other,
+        };
     }
 
     /// This cannot be passed on, and goes outward.
     pub(crate) fn go_outward(&mut self, delivery: Arc<Delivery>) {
         self.ends();
-        *self = Forwarding::Outward(match std::mem::take(self) {
-            Forwarding::Outward(before) => outermost(before, delivery),
-            _ => delivery,
-        });
+        let counts = match self.request() {
+            Some(before) => outermost(before.clone(), delivery),
+            None => delivery,
+        };
+        *self = Forwarding::Outward(Sent::new(counts));
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/unit/rules.rs"]
+mod tests;

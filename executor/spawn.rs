@@ -7,7 +7,7 @@
 
 use crate::current::{state_for, with_state};
 use crate::handle::Task;
-use crate::header::Header;
+use crate::header::{Header, Queued};
 use crate::id::TaskId;
 use crate::inbox::{Address, Closed, Errand};
 use crate::outcome::{Cancelled, Panicked, catch};
@@ -147,7 +147,7 @@ where
     // It is foreign, and may panic; and this may be a destructor.
     let dropped = catch(|| drop(future));
     let header = Header::new(TaskId::new(0, 0), place, home.running.get());
-    header.queued.set(false); // nor will it ever be
+    header.queued.set(Queued::No); // nor will it ever be
     let cancelled = report_refused(home, &header, kind, dropped);
     Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).into_join())
 }

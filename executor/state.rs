@@ -16,7 +16,7 @@
 use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
 use crate::descent::Descent;
-use crate::header::{Callback, Header, Rare};
+use crate::header::{Callback, Header, Queued, Rare};
 use crate::id::{MOST_SLOTS, Name, TaskId, Ticket};
 use crate::inbox::Lodging;
 use crate::life::{Ending, Life};
@@ -262,7 +262,7 @@ impl State {
 
     #[inline(never)]
     fn keep_rare_box(&self, mut rare: Box<Rare>) {
-        *rare = Rare::default(); // nothing foreign is left: a callback would hold its task
+        rare.clear(); // nothing foreign is left: a callback would hold its task
         let mut spares = self.spare_rares.borrow_mut();
         if spares.len() < MOST_SPARES {
             spares.push(rare);
@@ -415,7 +415,7 @@ impl State {
             Life::Ended(Ending::Failed) => TaskState::Failed,
             Life::Ended(Ending::Panicked) => TaskState::Panicked,
             Life::Ended(Ending::Cancelled) => TaskState::Cancelled,
-            _ if header.queued.get() => TaskState::Ready,
+            _ if header.queued.get() != Queued::No => TaskState::Ready,
             _ => TaskState::Waiting,
         };
         TaskInfo {

@@ -13,6 +13,7 @@
 //!   somebody who has gone, and wakes nobody.
 
 use crate::counted::TaskRc;
+use crate::header::Queued;
 use crate::id::{TaskId, Ticket};
 use crate::order::{Ranked, sort};
 use crate::run_queue::{Entry, RunQueue};
@@ -45,7 +46,7 @@ impl Table {
     #[inline]
     pub(crate) fn wake(&mut self, ticket: Ticket) {
         if let Some(task) = self.find(ticket)
-            && !task.header().queued.replace(true)
+            && task.header().is_to_be_queued()
         {
             self.queue.push_task(ticket);
         }
@@ -75,7 +76,7 @@ impl Table {
             Entry::Callback => Next::Callback,
             Entry::Task(ticket) => match self.find(ticket) {
                 Some(task) => {
-                    task.header().queued.set(false); // before the poll (Once)
+                    task.header().queued.set(Queued::No); // before the poll (Once)
                     Next::Task(task.clone())
                 }
                 None => Next::Nobody,
@@ -105,7 +106,7 @@ impl Table {
         let vacant = self.slots.vacant_entry();
         let id = TaskId::new(self.serial + 1, vacant.key());
         let (task, answer) = make(id);
-        debug_assert!(task.header().queued.get(), "what a new header says");
+        debug_assert!(task.header().queued.get() == Queued::Yes, "what a new header says");
         vacant.insert(task);
         self.serial = id.number();
         self.queue.push_task(id.ticket());
@@ -155,6 +156,7 @@ impl Table {
     }
 
     /// Gives memory back when there is little to do.
+    #[inline] // it is called at the end of each idle turn, of which it is a tenth
     pub(crate) fn shrink(&mut self) {
         self.queue.shrink();
         if self.slots.is_empty() && self.slots.capacity() > 1024 {

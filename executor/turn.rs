@@ -225,6 +225,7 @@ fn run_task(state: &State, task: &TaskRc) -> bool {
     if ran == Ran::Drop {
         header.life.set(Life::Dropping);
         task.as_ref().cancel();
+        state.descent.clear(); // what was lost with it
     }
     state.running.set(None);
     if ran != Ran::Pending {

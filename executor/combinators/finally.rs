@@ -114,11 +114,11 @@ where
                         unreachable!("it was a line ago")
                     };
                     match ended.leaves(&cleaned) {
-                        Some(delivery) => *self = Finally::Leaving(Outward { delivery }),
+                        Some(delivery) => *self = Finally::Leaving(Outward::new(delivery)),
                         None => return Poll::Ready(ended.after(cleaned)),
                     }
                 }
-                Finally::Leaving(outward) => return outward.poll(),
+                Finally::Leaving(outward) => return outward.poll(cx),
                 Finally::Done => panic!("finally polled after it was ready"),
             }
         }
@@ -147,8 +147,8 @@ fn poll_body<T, F: Future<Output = anyhow::Result<T>>>(
             };
         };
         place.arrive(state, cx);
-        let ended = match place.poll_hearing(state, cx, false, poll) {
-            Heard::Pending { found, .. } => {
+        let ended = match place.poll_hearing(state, cx, false, None, poll) {
+            Heard::Pending(found) => {
                 place.suspend(state, Default::default(), found.tally);
                 return None;
             }
@@ -243,6 +243,11 @@ pub struct CleanupFailed {
 
 impl CleanupFailed {
     fn after(before: anyhow::Error, error: anyhow::Error) -> anyhow::Error {
+        // Nobody is to take a token in it for an ending.
+        let error = match error.downcast::<Cancelled>() {
+            Ok(token) => TaskCancelled::from(&token).into(),
+            Err(error) => error,
+        };
         CleanupFailed { error, before: Some(before) }.into()
     }
 

@@ -8,7 +8,7 @@
 //! Outcomes stay with their tasks until they are handed over. So a failure that
 //! is not handed over is reported, like that of any task that nobody asks.
 
-use crate::cancelling::with_running_task;
+use crate::cancelling::{give_up, with_running_task};
 use crate::handle::Task;
 use crate::header::Watch;
 use crate::life::Ending;
@@ -151,8 +151,8 @@ impl<T> Children<T> {
         }
     }
 
-    /// Waits for the next to end.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<News> {
+    /// It is polled. To be called before it is asked for the next.
+    fn arrive(&mut self, cx: &Context<'_>) {
         if !self.watched {
             self.watched = true;
             for (place, task) in self.tasks.iter().enumerate() {
@@ -163,7 +163,7 @@ impl<T> Children<T> {
             }
         }
         with_running_task(|state| {
-            let Some(state) = state else { return self.next_news(cx) };
+            let Some(state) = state else { return };
             self.place.arrive(state, cx);
             if let Some(name) = state.running_name()
                 && let Some(other) = self.forwarding.refresh(name)
@@ -174,10 +174,17 @@ impl<T> Children<T> {
                 self.place.set_seen(state);
                 self.told(state, delivery);
             }
+        });
+    }
+
+    /// Waits for the next to end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<News> {
+        with_running_task(|state| {
+            let Some(state) = state else { return self.next_news(cx) };
             let news = self.next_news_here(cx);
             match (&self.forwarding, news.is_pending()) {
                 (Forwarding::Outward(delivery), _) => {
-                    self.place.suspend(state, Tally::default(), Tally::default());
+                    self.place.suspend(state, Tally::OUTWARD, Tally::default());
                     state.send_outward(delivery);
                     Poll::Pending
                 }
@@ -265,6 +272,12 @@ impl<T> Children<T> {
     }
 }
 
+impl<T> Drop for Children<T> {
+    fn drop(&mut self) {
+        give_up(&mut self.forwarding);
+    }
+}
+
 struct Gather<T> {
     children: Children<T>,
     on_failure: OnFailure,
@@ -286,6 +299,7 @@ impl<T> Future for Gather<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Gather { children, on_failure, first_failure } = &mut *self;
+        children.arrive(cx);
         loop {
             match children.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -326,6 +340,7 @@ impl<T> Future for Settle<T> {
     type Output = Vec<Result<T, TaskError>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.children.arrive(cx);
         loop {
             match self.children.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,

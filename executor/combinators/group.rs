@@ -6,9 +6,10 @@
 //! away.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::{MOST_DELIVERIES, with_running_task};
+use crate::cancelling::{MOST_DELIVERIES, give_up, with_running_task};
 use crate::current::state_for;
 use crate::descent::{Around as Surroundings, Found};
+use crate::gives_way::{GaveWay, Way};
 use crate::handle::Task;
 use crate::header::Guardian;
 use crate::id::TaskId;
@@ -17,7 +18,7 @@ use crate::outcome::{Cancelled, Panicked, catch};
 use crate::place::{Heard, Place};
 use crate::report::TaskInfo;
 use crate::request::{Delivery, Origin, Request, Why};
-use crate::rules::{Asking, Forwarding, OwnerAnswer, Tally};
+use crate::rules::{Asking, Forwarding, OwnerAnswer, Tally, Watched};
 use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
 use crate::state::State;
 use crate::task::Fallible;
@@ -90,6 +91,7 @@ pub async fn group<T>(body: impl AsyncFnOnce(Group) -> anyhow::Result<T>) -> Res
         ending: None,
         abort: None,
         forwarding: Forwarding::default(),
+        gave_way: GaveWay::default(),
     };
     Wrapped::new(body, around).await
 }
@@ -264,6 +266,10 @@ impl Members {
             self.stage.set(Stage::Aborted);
         }
         self.cancel_all(request);
+        for id in self.ids.borrow().iter() {
+            let task = self.home.task(*id);
+            task.iter().for_each(|task| self.home.note_asked_by_running(task.header()));
+        }
     }
 
     fn cancel_all(&self, request: &Request) {
@@ -271,7 +277,6 @@ impl Members {
         for id in ids.into_iter().rev() {
             if let Some(task) = self.home.task(id) {
                 self.home.cancel(task.header(), request.clone());
-                self.home.note_asked_by_running(task.header());
             }
         }
     }
@@ -346,6 +351,7 @@ struct AroundGroup<T> {
     abort: Option<Asking>,
     /// The request from outside that the tasks were asked on behalf of.
     forwarding: Forwarding,
+    gave_way: GaveWay,
 }
 
 /// How the body ended.
@@ -376,7 +382,9 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
                 state.descent.meet_taker();
                 self.told(delivery);
             }
-            self.see_to_failures(state);
+            if !self.place.is_chosen() {
+                self.see_to_failures(state);
+            }
             if self.ending.is_some() && self.members.live.get() == 0 {
                 return self.end(state);
             }
@@ -384,6 +392,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             if let Some(state) = state {
                 let own = match &self.forwarding {
                     Forwarding::Waiting(delivery, _) => Tally::forward(delivery.rank),
+                    _ if self.members.stage.get() == Stage::Aborted => Tally::ABORT,
                     _ => Tally::default(),
                 };
                 self.place.suspend(state, own, inside);
@@ -419,10 +428,13 @@ impl<T> AroundGroup<T> {
                 Some(state) => self.poll_inside(state, cx, asks.take(), poll),
             };
             match heard {
-                Heard::Pending { taken, found } => {
+                Heard::Pending(found) => {
+                    if self.place.is_chosen() {
+                        return found.tally; // it hears when it is polled next
+                    }
                     self.see_to_failures(state);
                     let Some(state) = state else { return Tally::default() };
-                    match self.settle_abort(state, cx, taken, &found.tally, found.listens) {
+                    match self.settle_abort(state, cx, &found) {
                         OwnerAnswer::Rest => return found.tally,
                         OwnerAnswer::AskAgain if asked == MOST_DELIVERIES => {
                             cx.waker().wake_by_ref();
@@ -430,6 +442,7 @@ impl<T> AroundGroup<T> {
                         }
                         OwnerAnswer::AskAgain => {
                             asked += 1;
+                            state.descent.set_polls_again();
                             asks = self.abort.as_ref().map(|abort| abort.delivery.clone());
                         }
                         OwnerAnswer::Act => {
@@ -469,23 +482,28 @@ impl<T> AroundGroup<T> {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
     ) -> Heard<R> {
         let around = state.descent.around.get();
-        let inside = Surroundings { rank: around.rank.inside(), ..around };
+        let unheard = self.abort.as_ref().filter(|abort| abort.is_unheard());
+        let own = unheard.map(|abort| Watched::Asked(abort.delivery.clone()));
+        let inside = Surroundings {
+            rank: around.rank.inside(),
+            asked: around.asked || own.is_some(),
+            ..around
+        };
         let place = &mut self.place;
         state.descent.within(inside, || match asks {
-            None => place.poll_hearing(state, cx, false, poll),
+            None => place.poll_hearing(state, cx, false, own, poll),
             Some(delivery) => {
-                let mut heard = Heard::Pending { taken: false, found: Found::default() };
+                let mut heard = Heard::Pending(Found::default());
                 let (_, found) = state.descent.deliver(&delivery, || {
-                    heard = place.poll_hearing(state, cx, true, &mut poll);
+                    heard = place.poll_hearing(state, cx, true, None, &mut poll);
                     match &mut heard {
-                        Heard::Pending { found, .. } => (Poll::Pending, std::mem::take(found)),
+                        Heard::Pending(found) => (Poll::Pending, std::mem::take(found)),
                         _ => (Poll::Ready(()), Found::default()),
                     }
                 });
-                if let Heard::Pending { .. } = heard {
-                    let taken = found.tally.takes();
+                if let Heard::Pending(_) = heard {
                     self.abort.iter_mut().for_each(|abort| abort.delivered(&found.tally));
-                    return Heard::Pending { taken, found };
+                    return Heard::Pending(found);
                 }
                 heard
             }
@@ -494,33 +512,22 @@ impl<T> AroundGroup<T> {
 
     /// What is to be done in order that the body hears that the group is being
     /// aborted, if it is.
-    fn settle_abort(
-        &mut self,
-        state: &State,
-        cx: &Context<'_>,
-        taken: bool,
-        held: &Tally,
-        listens: bool,
-    ) -> OwnerAnswer {
+    fn settle_abort(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> OwnerAnswer {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
-        let answer = abort.settle(|delivery| held.holds(delivery));
+        let again = abort.was_delivered();
+        let answer = abort.settle(&found.tally);
         if answer != OwnerAnswer::AskAgain {
+            self.gave_way.rests();
             return answer;
         }
-        let carried = state.descent.carried();
-        let shielded = state.descent.around.get().shielded;
-        if carried.is_some() && taken || held.heard > 0 {
-            abort.delivery.set_heard(); // in the same breath as another
-            OwnerAnswer::Rest
-        } else if carried.is_some_and(|carried| held.holds(&carried)) {
-            OwnerAnswer::Rest // it will come again through us
-        } else if !shielded && state.has_undelivered_request() {
-            cx.waker().wake_by_ref();
-            OwnerAnswer::Rest
-        } else if !listens {
-            OwnerAnswer::Act
-        } else {
-            OwnerAnswer::AskAgain
+        match self.gave_way.look(state, cx, found, again) {
+            Way::Free if found.listens => OwnerAnswer::AskAgain,
+            Way::Free => OwnerAnswer::Act,
+            Way::Given => OwnerAnswer::Rest,
+            Way::Answered => {
+                abort.delivery.set_heard();
+                OwnerAnswer::Rest
+            }
         }
     }
 
@@ -556,7 +563,7 @@ impl<T> AroundGroup<T> {
                 Some(delivery) => {
                     let own = self.abort.as_ref();
                     if !own.is_some_and(|abort| Arc::ptr_eq(&abort.delivery, &delivery)) {
-                        delivery.set_unheard();
+                        delivery.unhear(); // it is on its way again
                         self.told(delivery);
                     }
                     Ending::Stopped
@@ -592,7 +599,7 @@ impl<T> AroundGroup<T> {
             && let Some(name) = state.running_name()
         {
             let rank = state.descent.around.get().rank.inside();
-            self.abort = Some(Asking::new(Delivery::new(request, name, rank)));
+            self.abort = Some(Asking::new(state.delivery(request, name, rank)));
         }
     }
 
@@ -619,7 +626,7 @@ impl<T> AroundGroup<T> {
         if let Some(delivery) = self.forwarding.request().cloned().filter(|_| !failed) {
             self.forwarding.ends();
             if let Some(state) = state {
-                self.place.suspend(state, Tally::default(), Tally::default());
+                self.place.suspend(state, Tally::OUTWARD, Tally::default());
                 state.send_outward(&delivery);
             }
             return Poll::Pending;
@@ -650,11 +657,12 @@ impl<T> AroundGroup<T> {
 
 impl<T> Drop for AroundGroup<T> {
     fn drop(&mut self) {
+        give_up(&mut self.forwarding);
         let members = &self.members;
         // Those that have been asked already are left to their clean-up.
         if matches!(members.stage.get(), Stage::Open | Stage::Failed) && members.live.get() > 0 {
             let why = Why::of(Origin::Group, "its group was dropped");
-            members.abort(&members.home.new_request(why));
+            members.cancel_all(&members.home.new_request(why));
         }
         members.stage.set(Stage::Ended);
         self.report_collected();

@@ -6,7 +6,8 @@ use crate::current::{self, state_for};
 use crate::header::Header;
 use crate::outcome::Cancelled;
 use crate::place::{Heard, Place};
-use crate::request::{Delivery, Rank};
+use crate::request::{Delivery, Rank, Sent};
+use crate::rules::Tally;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,8 +77,8 @@ impl<F: Future> Around<F> for Scope {
             };
             let Some(state) = state else { return poll(cx).map(Ok) };
             self.place.arrive(state, cx);
-            match self.place.poll_hearing(state, cx, false, poll) {
-                Heard::Pending { found, .. } => {
+            match self.place.poll_hearing(state, cx, false, None, poll) {
+                Heard::Pending(found) => {
                     self.place.suspend(state, Default::default(), found.tally);
                     Poll::Pending
                 }
@@ -128,23 +129,33 @@ impl Cancelled {
             Some(own) => own.clone(),
             None => home.new_delivery(self.why(), Rank::TASK).expect("it is polled in a task"),
         };
-        let outward = Outward { delivery };
-        drop(home);
-        poll_fn(|_| outward.poll()).await
+        drop((self, home));
+        let mut outward = Outward::new(delivery);
+        poll_fn(|cx| outward.poll(cx)).await
     }
 }
 
 /// A request on its way outward from here, for as long as this lives.
 pub(super) struct Outward {
-    pub(super) delivery: Arc<Delivery>,
+    place: Place,
+    /// Until this is dropped.
+    delivery: Option<Sent>,
 }
 
 impl Outward {
+    /// It has been heard, and now it is as if nobody had, until somebody stops it.
+    pub(super) fn new(delivery: Arc<Delivery>) -> Outward {
+        delivery.unhear();
+        Outward { place: Place::untold(), delivery: Some(Sent::new(delivery)) }
+    }
+
     /// It is never ready.
-    pub(super) fn poll<T>(&self) -> Poll<T> {
+    pub(super) fn poll<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
         with_running_task(|state| {
             if let Some(state) = state {
-                state.send_outward(&self.delivery);
+                self.place.arrive(state, cx);
+                self.place.suspend(state, Tally::OUTWARD, Tally::default());
+                self.delivery.iter().for_each(|delivery| state.send_outward(delivery));
             }
         });
         Poll::Pending
@@ -153,10 +164,11 @@ impl Outward {
 
 impl Drop for Outward {
     fn drop(&mut self) {
+        let Some(sent) = self.delivery.take() else { return };
+        let delivery = Arc::clone(&sent);
+        drop(sent);
         with_running_task(|state| {
-            if let Some(state) = state {
-                state.give_up_outward(&self.delivery);
-            }
+            state.into_iter().for_each(|state| state.give_up(&delivery));
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use super::around::{Around, Wrapped};
 use crate::cancelling::with_running_task;
+use crate::clock::Instant;
 use crate::descent::Around as Surroundings;
 use crate::place::Place;
 use crate::rules::Tally;
@@ -61,20 +62,35 @@ impl<F: Future> Around<F> for Shield {
             };
             let Some(state) = state else { return { poll }(cx) };
             self.place.arrive(state, cx);
+            let told = self.place.is_told(state);
             let descent = &state.descent;
             let around = descent.around.get();
             let inside =
-                Surroundings { deadline: None, shielded: true, passed_on: false, ..around };
-            let within = || self.place.poll_inside(state, cx, None, poll);
-            let goes_through = |number| number != 0 && descent.carried_goes_through();
-            let (polled, found) = descent.within(inside, || match goes_through(descent.number()) {
-                true => within(),
-                false => descent.keep_off(within),
-            });
+                Surroundings { deadline: Instant::NEVER, shielded: true, asked: false, ..around };
+            let (polled, found) = if self.place.is_polled_plainly(state) {
+                let inside = descent.enter_plainly(cx.waker(), inside);
+                let polled = { poll }(cx);
+                let found = match inside.leave() {
+                    Ok(found) => found,
+                    Err(inner) => self.place.leave_inner(state, inner, true),
+                };
+                (polled, found)
+            } else {
+                let goes_through = descent.carried_goes_through();
+                let within = || self.place.poll_inside(state, cx, None, poll);
+                descent.within(inside, || match goes_through {
+                    true => within(),
+                    false => descent.keep_off(within),
+                })
+            };
             found.outward.iter().for_each(|delivery| descent.send_outward(delivery));
             if polled.is_pending() {
                 // What goes outward from inside of it does not wait for its end.
-                let own = if found.outward.is_some() { Tally::default() } else { Tally::SHIELD };
+                let own = match (found.outward, told) {
+                    (Some(_), _) => Tally::default(),
+                    (None, true) => Tally::SHIELD,
+                    (None, false) => Tally::NEW_SHIELD,
+                };
                 self.place.suspend(state, own, found.tally);
             } else {
                 self.place.leave();

@@ -15,10 +15,11 @@ use super::sleep::Sleep;
 use crate::cancelling::{MOST_DELIVERIES, with_running_task};
 use crate::clock::Instant;
 use crate::current::state_for;
-use crate::descent::{Around as Surroundings, Found, Plain};
+use crate::descent::{Around as Surroundings, Found, Looking};
+use crate::gives_way::{GaveWay, Way};
 use crate::place::Place;
 use crate::request::{Delivery, Origin, Why};
-use crate::rules::{Asking, OwnerAnswer, Tally};
+use crate::rules::{Asking, OwnerAnswer, Tally, Watched};
 use crate::state::State;
 use std::cell::Cell;
 use std::fmt;
@@ -210,10 +211,7 @@ struct Deadline {
     /// Who may move it.
     handle: Option<TimeoutHandle>,
     passed: Passed,
-    /// The request to the task that it has let go first, and in which turn.
-    gave_way_to: Option<(u64, u64)>,
-    /// In which turn it has let a deadline around it go first.
-    gave_way_in: Option<u64>,
+    gave_way: GaveWay,
 }
 
 /// Whether it has passed, and what came of it.
@@ -241,12 +239,11 @@ enum Due {
 impl Deadline {
     fn new(due: Due) -> Deadline {
         Deadline {
-            place: Place::default(),
+            place: Place::untold(),
             due,
             handle: None,
             passed: Passed::NotYet,
-            gave_way_to: None,
-            gave_way_in: None,
+            gave_way: GaveWay::default(),
         }
     }
 }
@@ -260,71 +257,45 @@ impl<F: Future> Around<F> for Deadline {
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
         with_running_task(|state| {
-            let mut poll = |cx: &mut Context<'_>| {
-                let inner = future.as_mut().as_pin_mut();
-                inner.expect("timeout polled after it was ready").poll(cx)
-            };
             let Some(state) = state else {
                 // Outside of a task there is nobody to be told.
-                return match poll(cx) {
+                return match poll_future(&mut future, cx) {
                     Poll::Ready(output) => Poll::Ready(Ok(output)),
                     Poll::Pending => self.due.poll(cx).map(|()| Err(Elapsed)),
                 };
             };
-            let (mut polled, mut found) = match self.enter_plainly(state, cx) {
-                None => self.poll_inside(state, cx, &mut poll),
-                Some(inside) => {
-                    let polled = poll(cx);
-                    match inside.leave() {
-                        Ok(found) => (polled, found),
-                        Err(inner) => {
-                            let found = self.place.leave_inner(state, inner, polled.is_pending());
-                            (polled, found)
-                        }
-                    }
-                }
-            };
-            let mut asked = 0;
-            loop {
-                if let Poll::Ready(output) = polled {
+            if !matches!(self.passed, Passed::NotYet) || !self.place.is_polled_plainly(state) {
+                self.passed.comes_to(state);
+                let polled = self.poll_inside(state, cx, |cx| poll_future(&mut future, cx));
+                return self.go_on(state, future, cx, polled);
+            }
+            // The short way in and out, as nearly always.
+            let inside = self.inside(state);
+            let inside = state.descent.enter_plainly(cx.waker(), inside);
+            let polled = poll_future(&mut future, cx);
+            match inside.leave() {
+                Ok(_) if polled.is_ready() => {
                     future.set(None);
-                    return Poll::Ready(self.answer(state, output, found));
+                    polled.map(Ok)
                 }
-                match self.look(state, cx, &mut found) {
-                    Look::Wait => {
-                        if found.listens {
-                            self.suspend(state, cx, found.tally);
-                        }
-                        return Poll::Pending;
-                    }
-                    // What asks for it again and again is to let others have turns.
-                    Look::Ask(_) if asked == MOST_DELIVERIES => {
-                        cx.waker().wake_by_ref();
-                        self.suspend(state, cx, found.tally);
-                        return Poll::Pending;
-                    }
-                    Look::Ask(delivery) => {
-                        asked += 1;
-                        (polled, found) = self.ask(state, cx, delivery, &mut poll);
-                    }
-                    Look::Over(delivery) => {
-                        match delivery {
-                            Some(delivery) => {
-                                state.drop_inside(&delivery, || future.set(None));
-                                delivery.set_over();
-                            }
-                            None => {
-                                let rank = state.descent.around.get().rank.inside();
-                                state.descent.drop_because_of(rank, || future.set(None));
-                            }
-                        }
-                        self.place.leave();
-                        return Poll::Ready(Err(Elapsed));
-                    }
+                Ok(found) if !found.listens && self.waits(cx) => Poll::Pending,
+                Ok(found) => self.go_on(state, future, cx, (polled, found)),
+                Err(inner) => {
+                    let found = self.place.leave_inner(state, inner, polled.is_pending());
+                    self.go_on(state, future, cx, (polled, found))
                 }
             }
         })
     }
+}
+
+/// Polls what is inside of a deadline.
+#[inline]
+fn poll_future<F: Future>(
+    future: &mut Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    future.as_mut().as_pin_mut().expect("timeout polled after it was ready").poll(cx)
 }
 
 /// What a deadline does, now that its future is pending.
@@ -337,17 +308,65 @@ enum Look {
 }
 
 impl Deadline {
-    /// Goes inside in the short way, as nearly always.
+    /// What is around those inside of it.
     #[inline]
-    fn enter_plainly<'a>(&self, state: &'a State, cx: &Context<'_>) -> Option<Plain<'a>> {
-        if !matches!(self.passed, Passed::NotYet) || !self.place.is_plain() {
-            return None;
-        }
+    fn inside(&self, state: &State) -> Surroundings {
         let around = state.descent.around.get();
-        let own = self.deadline();
-        let deadline = Some(around.deadline.map_or(own, |around| around.min(own)));
-        let inside = Surroundings { deadline, rank: around.rank.inside(), ..around };
-        state.descent.enter_plainly(cx.waker(), inside)
+        let deadline = around.deadline.min(self.deadline());
+        Surroundings { deadline, rank: around.rank.inside(), ..around }
+    }
+
+    /// What is inside has been polled, and this was met there.
+    #[inline(never)] // most are ready at their first poll
+    fn go_on<F: Future>(
+        &mut self,
+        state: &Rc<State>,
+        mut future: Pin<&mut Option<F>>,
+        cx: &mut Context<'_>,
+        (mut polled, mut found): (Poll<F::Output>, Found),
+    ) -> Poll<Result<F::Output, Elapsed>> {
+        let mut asked = 0;
+        loop {
+            if let Poll::Ready(output) = polled {
+                future.set(None);
+                return Poll::Ready(self.answer(state, output, found));
+            }
+            match self.look(state, cx, &mut found) {
+                Look::Wait => {
+                    match (found.listens, self.gave_way.waits()) {
+                        (true, _) => self.suspend(state, cx, found.tally),
+                        (false, true) => self.place.waits_to_be_called(state, cx),
+                        (false, false) => self.place.is_no_member(),
+                    }
+                    return Poll::Pending;
+                }
+                // What asks for it again and again is to let others have turns.
+                Look::Ask(_) if asked == MOST_DELIVERIES => {
+                    cx.waker().wake_by_ref();
+                    self.suspend(state, cx, found.tally);
+                    return Poll::Pending;
+                }
+                Look::Ask(delivery) => {
+                    asked += 1;
+                    (polled, found) =
+                        self.ask(state, cx, delivery, &mut |cx| poll_future(&mut future, cx));
+                }
+                Look::Over(delivery) => {
+                    match delivery {
+                        Some(delivery) => {
+                            state.drop_inside(&delivery, || future.set(None));
+                            delivery.set_over();
+                        }
+                        None => {
+                            let rank = state.descent.around.get().rank.inside();
+                            state.descent.drop_because_of(rank, || future.set(None));
+                        }
+                    }
+                    self.place.leave();
+                    return Poll::Ready(Err(Elapsed));
+                }
+            }
+        }
     }
 
     /// Polls what is inside.
@@ -356,25 +375,29 @@ impl Deadline {
         &mut self,
         state: &State,
         cx: &mut Context<'_>,
-        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
-        let around = state.descent.around.get();
-        let own = self.deadline();
-        let earliest = around.deadline.map_or(own, |around| around.min(own));
-        let passed_on = |asking: &Asking| asking.delivery.is_taken() && asking.is_unheard();
-        let inside = Surroundings {
-            deadline: Some(earliest),
-            rank: around.rank.inside(),
-            passed_on: around.passed_on || self.passed.asking().is_some_and(passed_on),
-            ..around
+        let asked = match &self.passed {
+            Passed::Told(asking) => asking.is_unheard(),
+            passed => matches!(passed, Passed::Outward(_)),
         };
+        let inside = self.inside(state);
+        let inside = Surroundings { asked: inside.asked || asked, ..inside };
         let watched = match &self.passed {
-            Passed::Told(asking) if asking.is_unheard() => Some(asking.delivery.clone()),
-            Passed::Outward(delivery) => Some(delivery.clone()),
+            Passed::Told(asking) if asking.is_unheard() => {
+                Some(Watched::Asked(asking.delivery.clone()))
+            }
+            Passed::Outward(delivery) => Some(Watched::Outward(delivery.clone())),
             _ => None,
         };
+        let watched = watched.or_else(|| self.place.watched());
         let place = &mut self.place;
-        state.descent.within(inside, || place.poll_inside(state, cx, watched.as_ref(), poll))
+        let own = self.passed.delivery();
+        let stops = |outward: &Arc<Delivery>| own.is_some_and(|own| Arc::ptr_eq(own, outward));
+        state.descent.within(inside, || {
+            let polled = place.poll_inside(state, cx, watched.as_ref(), &mut poll);
+            place.confirm_outward(state, cx, polled, stops, poll)
+        })
     }
 
     /// Polls what is inside, so that those there hear that it has passed.
@@ -387,6 +410,7 @@ impl Deadline {
         poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
         self.passed = Passed::Told(Asking::new(delivery.clone()));
+        state.descent.set_polls_again();
         let polled = state.descent.deliver(&delivery, || self.poll_inside(state, cx, &mut *poll));
         if let Passed::Told(asking) = &mut self.passed {
             asking.delivered(&polled.1.tally);
@@ -396,7 +420,8 @@ impl Deadline {
         }
         // Whoever took it may have been left behind in the same poll.
         let (before, descent) = (polled.1, &state.descent);
-        let (polled, mut found) = descent.confirm(|| self.poll_inside(state, cx, &mut *poll));
+        let (polled, mut found) =
+            descent.look(Looking::Confirms, || self.poll_inside(state, cx, &mut *poll));
         found.outward = found.outward.or(before.outward);
         (polled, found)
     }
@@ -435,12 +460,18 @@ impl Deadline {
     /// What is to be done, now that the future is pending?
     #[inline]
     fn look(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
-        if let (Passed::NotYet, None, None) = (&self.passed, &self.handle, &found.outward)
-            && self.due.poll(cx).is_pending()
-        {
+        if found.outward.is_none() && self.waits(cx) {
             return Look::Wait;
         }
         self.look_closer(state, cx, found)
+    }
+
+    /// Whether it has not passed, as is plain to see of one that nobody moves.
+    #[inline]
+    fn waits(&mut self, cx: &mut Context<'_>) -> bool {
+        matches!(self.passed, Passed::NotYet)
+            && self.handle.is_none()
+            && self.due.poll(cx).is_pending()
     }
 
     #[inline(never)]
@@ -448,17 +479,36 @@ impl Deadline {
         if let Some(outward) = found.outward.take() {
             if !self.passed.delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {
                 // Another's goes first: whoever stops it drops us with it.
-                state.descent.send_outward(&outward);
+                self.place.lets_outward(outward);
+            } else {
+                self.passed = Passed::Outward(outward);
+            }
+        }
+        match self.place.sends_outward(state, &found.tally) {
+            Some(true) => return Look::Wait,
+            Some(false) => {
+                // It has been given up in this poll: its owner looks after it first.
+                self.gave_way.gives_for_a_turn(state, cx);
                 return Look::Wait;
             }
-            self.passed = Passed::Outward(outward);
+            None => {}
         }
         match &mut self.passed {
-            Passed::Outward(own) if found.tally.holds(own) => Look::Wait,
+            Passed::Outward(own) if !(own.is_sent() && found.tally.outward > 0) => {
+                // Those who sent it have been given up, or left behind.
+                let asking = Asking::again(own.clone());
+                self.passed = Passed::Told(asking);
+                cx.waker().wake_by_ref();
+                Look::Wait
+            }
+            Passed::Outward(own) if found.tally.holds_outward(own) => Look::Wait,
             Passed::Outward(own) => Look::Over(Some(own.clone())),
             Passed::Answered => Look::Wait,
-            Passed::Told(asking) => match asking.settle(|own| found.tally.holds(own)) {
-                OwnerAnswer::Rest => Look::Wait,
+            Passed::Told(asking) => match asking.settle(&found.tally) {
+                OwnerAnswer::Rest => {
+                    self.gave_way.rests();
+                    Look::Wait
+                }
                 OwnerAnswer::Act => Look::Over(Some(asking.delivery.clone())),
                 OwnerAnswer::AskAgain if self.gives_way(state, cx, found) => Look::Wait,
                 OwnerAnswer::AskAgain => self.asks(state, found),
@@ -480,47 +530,15 @@ impl Deadline {
 
     /// It has passed. Does another request go first?
     fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
-        let around = state.descent.around.get();
-        let carried = state.descent.carried();
-        if carried.is_some() && found.tally.takes() || found.tally.heard > 0 {
-            self.passed = match std::mem::replace(&mut self.passed, Passed::Answered) {
-                Passed::Told(asking) => {
-                    asking.delivery.set_heard();
-                    Passed::Told(asking)
-                }
-                _ => Passed::Answered,
-            };
-            return true;
-        }
-        let rests = if around.shielded { None } else { state.resting_request() };
-        if carried.or(rests.clone()).is_some_and(|request| found.tally.holds(&request)) {
-            return true; // it will come again through us
-        }
-        // Nothing in here holds it: perhaps it is delivered when this poll is over.
-        // Once: in the turn after that it acts.
-        let turn = state.turns.get();
-        if let Some(id) = rests.map(|rests| rests.request.id) {
-            let (last, in_turn) = self.gave_way_to.unwrap_or_default();
-            if self.gave_way_to.is_none() || last != id || in_turn == turn {
-                self.gave_way_to = Some((id, turn));
-                cx.waker().wake_by_ref();
-                return true;
+        let again = self.passed.asking().is_some();
+        let way = self.gave_way.look(state, cx, found, again);
+        if way == Way::Answered {
+            match &self.passed {
+                Passed::Told(asking) => asking.delivery.set_heard(),
+                _ => self.passed = Passed::Answered,
             }
         }
-        // The same of a deadline around us, when we ask a second time.
-        if around.passed_on
-            && self.passed.asking().is_some()
-            && *self.gave_way_in.get_or_insert(turn) == turn
-        {
-            cx.waker().wake_by_ref();
-            return true;
-        }
-        if state.descent.number() != 0 || !around.shielded && state.has_undelivered_request() {
-            cx.waker().wake_by_ref();
-            return true;
-        }
-        // The outermost answers. It polls us just now, and looks when we are done.
-        around.deadline.is_some_and(|around| around <= state.latest())
+        way != Way::Free
     }
 
     fn asks(&mut self, state: &State, found: &Found) -> Look {
@@ -546,6 +564,15 @@ impl Deadline {
 }
 
 impl Passed {
+    /// What was asked of the task that it was in before is asked of this one.
+    fn comes_to(&mut self, state: &State) {
+        let Some(own) = self.delivery() else { return };
+        if let Some(name) = state.running_name().filter(|&name| name != own.task) {
+            let own = state.delivery(own.request.clone(), name, own.rank);
+            *self = Passed::Told(Asking::new(own));
+        }
+    }
+
     fn asking(&self) -> Option<&Asking> {
         match self {
             Passed::Told(asking) => Some(asking),

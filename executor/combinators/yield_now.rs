@@ -38,6 +38,7 @@ pub struct YieldNow {
 impl Future for YieldNow {
     type Output = ();
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // A poll that only looks who is there does not count as a turn.
         let again = || current::with(|state| state.is_some_and(|s| s.descent.polls_again()));
