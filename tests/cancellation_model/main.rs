@@ -17,13 +17,22 @@
 //! It is *not* about the order of what happens at one moment, which is sorted,
 //! nor about cost.
 //!
-//! More programs than by default, from another seed on; only such whose text
-//! (`{:?}`) has some words, and has others not; and not only the first fault:
+//! Each test below is a *kind*: a style of programs, and a way to run them. More
+//! programs of each kind than by default, from another seed on; only such whose
+//! text (`{:?}`) has some words, and has others not; not only the first fault; and
+//! a file whose last line is the seed that is being tried, in case the process dies:
 //!
 //! ```text
 //! HEARKEN_SEEDS=100000 HEARKEN_FIRST_SEED=5000 cargo test --test cancellation_model
 //! HEARKEN_WITH="Group Shield" HEARKEN_WITHOUT="Bomb" HEARKEN_FAULTS=20 cargo test …
+//! HEARKEN_AT=/tmp/seed cargo test … -- --exact also_in_debug_mode
 //! ```
+//!
+//! A fault says how to run its seed alone. A seed is a program as long as
+//! `generate.rs` stays as it is.
+//!
+//! `.ci/run` tries 50,000 of each kind, in release mode with assertions; and
+//! `tests/random_programs.sh` tries many millions, and some under sanitizers.
 
 mod cases;
 mod compare;

@@ -1,7 +1,7 @@
 //! How a deadline goes on (4.9): `timeout(limit, inside).await?`.
 
 use super::delivery::{Delivery, RequestId};
-use super::tree::{Deadline, NodeId, State};
+use super::tree::{Deadline, GaveWay, NodeId, State};
 use super::{End, Error, World};
 use crate::program::{Moment, Step};
 
@@ -16,10 +16,10 @@ impl World {
             self.enter(node, inside);
         }
         let taken = self.taken.len();
+        if let Some(end) = self.go_on_inside(node) {
+            return Some(self.answer_of_deadline(node, end));
+        }
         loop {
-            if let Some(end) = self.go_on_inside(node) {
-                return Some(self.answer_of_deadline(node, end));
-            }
             self.answered_by_an_outer_request(node, taken);
             // It gives way to what goes outward through it.
             if self.lets_outward_through(node) {
@@ -32,14 +32,15 @@ impl World {
                 }
                 // A deadline acts once; again only when its request is unheard
                 // again (4.13).
-                Some(own) if !self.is_unheard(own) => return None,
+                Some(own) if !self.is_unheard(own) => {
+                    self.nodes[node].gave_way = GaveWay::default();
+                    return None;
+                }
                 Some(_) => {}
                 None if deadline.is_answered || self.now < deadline.due => return None,
-                // Of several that have passed the outermost answers.
-                None if self.an_outer_one_has_passed(node) => return None,
                 None => {}
             }
-            if self.somebody_goes_first(node, deadline.asked, taken) {
+            if self.gives_way(node, deadline.asked) {
                 return None;
             }
             let own = deadline.asked.unwrap_or_else(|| self.acts(node));
@@ -87,6 +88,11 @@ impl World {
                 End::Error(Error::Elapsed)
             }
             End::Panic(_) => end,
+            // It is not known that nobody will look at a token that is left.
+            _ if asked.is_some_and(|own| self.leaked.contains(&own)) => {
+                self.say(node, "has elapsed");
+                End::Error(Error::Elapsed)
+            }
             end => {
                 self.say(node, "is in time");
                 end
@@ -134,18 +140,57 @@ impl World {
         self.around_in_shield(node).into_iter().any(has_passed)
     }
 
-    /// Whether a request of an owner further out, not beyond a shield, has not
-    /// been delivered yet. It is never turned into `Elapsed`.
-    pub fn somebody_goes_first(&self, node: NodeId, own: Option<RequestId>, taken: usize) -> bool {
+    /// Whether an owner lets another go first, who is further out and not beyond a
+    /// shield: what is carried; what nobody has heard of, and nothing in here holds,
+    /// for it may be delivered when this poll is over; a deadline that has passed.
+    /// Its own request then waits for the next turn, and not for one after that.
+    pub fn gives_way(&mut self, node: NodeId, own: Option<RequestId>) -> bool {
+        let task = self.nodes[node].task;
+        let around = self.around_in_shield(node);
         let carried = self.carried.map(|(request, _)| request).filter(|&r| Some(r) != own);
-        let is_untaken = |request| !self.is_taken(node, request, taken);
-        let asked_of = |around: NodeId| match &self.nodes[around].state {
-            State::Root => self.tasks[self.nodes[around].task].asked.clone(),
-            State::Deadline(deadline) => deadline.asked.into_iter().collect(),
-            State::Group(group) => group.abort.into_iter().collect(),
-            _ => vec![],
+        if carried.is_some_and(|carried| self.holds(node, carried)) {
+            self.nodes[node].gave_way = GaveWay::default();
+            self.wake(task);
+            return true; // it will come again through here
+        }
+        let mut gives = carried.is_some();
+        let root = self.tasks[task].root.filter(|root| around.contains(root));
+        if let Some(root) = root
+            && let Some(rests) = self.latest_unanswered(task)
+            && !self.is_going_outward(root, rests)
+        {
+            if self.holds(node, rests) {
+                self.nodes[node].gave_way.to_task = None;
+            } else {
+                gives |= self.gives_way_to(node, rests);
+            }
+        }
+        let has_asked = |&around: &NodeId| {
+            let asked = match &self.nodes[around].state {
+                State::Deadline(deadline) => deadline.asked,
+                State::Group(group) => group.abort,
+                _ => None,
+            };
+            asked.is_some_and(|asked| !self.is_answered(asked))
         };
-        let outer = self.around_in_shield(node).into_iter().flat_map(asked_of);
-        carried.is_some_and(is_untaken) || outer.into_iter().any(|request| self.is_unheard(request))
+        if own.is_some() && around.iter().any(has_asked) {
+            let turn = self.turn;
+            gives |= *self.nodes[node].gave_way.to_owner.get_or_insert(turn) == turn;
+        }
+        if gives {
+            self.wake(task);
+        }
+        // Of several that have passed the outermost answers.
+        gives || self.an_outer_one_has_passed(node)
+    }
+
+    fn gives_way_to(&mut self, node: NodeId, rests: RequestId) -> bool {
+        let turn = self.turn;
+        let before = self.nodes[node].gave_way.to_task;
+        let gives = before.is_none_or(|(last, in_turn)| last != rests || in_turn == turn);
+        if gives {
+            self.nodes[node].gave_way.to_task = Some((rests, turn));
+        }
+        gives
     }
 }

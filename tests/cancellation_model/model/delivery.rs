@@ -12,6 +12,9 @@ use std::cmp::Reverse;
 
 pub type RequestId = usize;
 
+/// More in one program are a spin.
+const MOST_DELIVERIES: usize = 2_000;
+
 /// A request to cancel what is inside of its owner.
 pub struct Request {
     /// The same when it is passed on to other tasks.
@@ -19,11 +22,13 @@ pub struct Request {
     origin: &'static str,
     reason: String,
     owner: Owner,
-    /// A scope has heard it, or it is over.
-    is_answered: bool,
+    /// How many have heard it, and not lost it again.
+    hearings: u32,
+    is_over: bool,
     /// It was made again, before anybody had heard.
     is_repeated: bool,
-    was_passed_on: bool,
+    was_delivered: bool,
+    is_taken_back: bool,
 }
 
 enum Owner {
@@ -49,15 +54,34 @@ impl World {
         }
         self.tasks[task].wishes.push(wish);
         self.tasks[task].cancelling += 1;
-        // Several before anybody has taken one are one, the first (4.3).
-        if let Some(first) = self.not_taken(task).first() {
-            self.requests[*first].is_repeated = true;
-        } else {
-            let owner = Owner::Task(task);
-            let request = self.request(wish, origin, reason.to_owned(), owner);
+        // Several before the next poll are one, the first (4.3).
+        if self.fresh(task).is_none() {
+            let request = self.request(wish, origin, reason.to_owned(), Owner::Task(task));
             self.tasks[task].asked.push(request);
         }
-        self.wake(task);
+        // What it asks itself is delivered where its poll ends (4.6).
+        if self.running != Some(task) {
+            self.wake(task);
+        }
+    }
+
+    /// What has been asked of a task and not been delivered.
+    fn fresh(&self, task: TaskId) -> Option<RequestId> {
+        let latest = self.tasks[task].asked.last().copied();
+        latest.filter(|&it| !self.requests[it].was_delivered && !self.is_answered(it))
+    }
+
+    /// What has been asked before anybody has taken what was asked first is one with
+    /// that (4.3).
+    pub fn merge(&mut self, task: TaskId) {
+        let Some(fresh) = self.fresh(task) else { return };
+        let asked = self.tasks[task].asked.iter().copied().filter(|&it| it != fresh);
+        let latest = asked.rev().find(|&request| !self.is_answered(request));
+        let not_taken = self.not_taken(task, false);
+        if let Some(first) = latest.filter(|first| not_taken.contains(first)) {
+            self.requests[first].is_repeated = true;
+            self.tasks[task].asked.pop();
+        }
     }
 
     /// Takes one request back (4.10).
@@ -66,20 +90,36 @@ impl World {
         self.tasks[task].cancelling = before.saturating_sub(1);
         if before == 1 {
             self.tasks[task].wishes.clear();
-            let taken_back = self.not_taken(task);
+            let taken_back = self.not_taken(task, true);
             for node in self.nodes.iter_mut().filter(|node| node.task == task) {
+                if let Some(scope) = node.scope_mut() {
+                    scope.chosen.take_if(|chosen| taken_back.contains(chosen));
+                }
                 if let State::Shield(held) = &mut node.state {
                     held.retain(|request| !taken_back.contains(request));
                 }
             }
-            taken_back.into_iter().for_each(|request| self.answer(request));
+            self.through.retain(|(request, _)| !taken_back.contains(request));
+            for request in taken_back {
+                self.answer(request);
+                self.requests[request].is_taken_back = true;
+            }
         }
     }
 
-    /// The requests to a task that are pending, or only held by shields.
-    fn not_taken(&self, task: TaskId) -> Vec<RequestId> {
+    /// The requests to a task that are pending, or only held by shields. What is
+    /// left behind in the poll that is going on may be polled again in it.
+    fn not_taken(&self, task: TaskId, in_poll: bool) -> Vec<RequestId> {
         let is_taken = |request| match self.tasks[task].root {
-            Some(root) => self.has_passed_on(root, request) || self.is_going_outward(root, request),
+            Some(root) => {
+                let parked = self.just_parked.iter().flat_map(|&node| self.whole(node));
+                let has_passed_on = |node: NodeId| {
+                    self.nodes[node].is_there && self.nodes[node].passed().contains(&request)
+                };
+                (in_poll && parked.into_iter().any(has_passed_on))
+                    || self.has_passed_on(root, request)
+                    || self.is_going_outward(root, request)
+            }
             None => false,
         };
         let asked = self.tasks[task].asked.iter().copied();
@@ -99,16 +139,22 @@ impl World {
         reason: String,
         owner: Owner,
     ) -> RequestId {
-        let (is_answered, is_repeated, was_passed_on) = (false, false, false);
-        let request =
-            Request { wish, origin, reason, owner, is_answered, is_repeated, was_passed_on };
-        self.requests.push(request);
+        self.requests.push(Request {
+            wish,
+            origin,
+            reason,
+            owner,
+            hearings: 0,
+            is_over: false,
+            is_repeated: false,
+            was_delivered: false,
+            is_taken_back: false,
+        });
         self.requests.len() - 1
     }
 
     /// Passes a request on to tasks.
     pub fn pass_on(&mut self, request: RequestId, tasks: &[TaskId]) {
-        self.requests[request].was_passed_on = true;
         let Request { wish, origin, reason, .. } = &self.requests[request];
         let (wish, origin, reason) = (*wish, *origin, reason.clone());
         tasks.iter().for_each(|&task| self.ask(task, wish, origin, &reason));
@@ -142,20 +188,47 @@ impl World {
         }
     }
 
+    fn task_of(&self, request: RequestId) -> TaskId {
+        match self.requests[request].owner {
+            Owner::Task(task) => task,
+            Owner::Construct(owner) => self.nodes[owner].task,
+        }
+    }
+
+    /// Whether the same task has been told of a later one, and has not answered that.
+    fn is_asked_again(&self, request: RequestId) -> bool {
+        let Owner::Task(task) = self.requests[request].owner else { return false };
+        let is_later = |&later: &RequestId| {
+            later > request && self.requests[later].was_delivered && !self.is_answered(later)
+        };
+        self.tasks[task].asked.iter().any(is_later)
+    }
+
     // ---- Answered or not ---------------------------------------------------------
 
     pub fn is_answered(&self, request: RequestId) -> bool {
-        self.requests[request].is_answered
+        self.requests[request].is_over || self.requests[request].hearings > 0
     }
 
-    /// It is heard, or over.
+    /// Whether somebody has heard it, and it is not over.
+    fn is_heard(&self, request: RequestId) -> bool {
+        !self.requests[request].is_over && self.requests[request].hearings > 0
+    }
+
+    /// It is over: with its owner, taken back, or counted with another.
     pub fn answer(&mut self, request: RequestId) {
-        self.requests[request].is_answered = true;
+        self.requests[request].is_over = true;
     }
 
-    /// It was heard, and that came to nothing.
-    pub fn is_unanswered_again(&mut self, request: RequestId) {
-        self.requests[request].is_answered = false;
+    /// Somebody hears of it.
+    pub fn hear(&mut self, request: RequestId) {
+        self.requests[request].hearings += 1;
+    }
+
+    /// Somebody has heard it, and that came to nothing.
+    pub fn unhear(&mut self, request: RequestId) {
+        let hearings = self.requests[request].hearings;
+        self.requests[request].hearings = hearings.saturating_sub(1);
     }
 
     /// Whether it is to be delivered (anew): nobody has heard of it, nothing
@@ -165,30 +238,26 @@ impl World {
         !self.is_answered(request) && !self.owner(request).is_some_and(moves)
     }
 
-    /// The request to a task that is to be delivered now: of several the first;
-    /// but of those that had been passed on and come back, the latest.
+    /// The request to a task that is to be delivered now. Of several that nobody has
+    /// answered the latest counts; those before it are one with it when they come
+    /// back.
     pub fn next_to_deliver(&self, task: TaskId) -> Option<RequestId> {
-        let is_next = |&request: &RequestId| {
-            let is_repeated = self.requests[request].is_repeated && !self.is_answered(request);
-            is_repeated || self.is_unheard(request)
-        };
-        let mut next = self.tasks[task].asked.iter().copied().filter(is_next);
-        let had_been_passed_on = |&request: &RequestId| self.requests[request].was_passed_on;
-        next.clone().rfind(had_been_passed_on).or_else(|| next.next())
+        let latest = self.latest_unanswered(task)?;
+        (self.requests[latest].is_repeated || self.is_unheard(latest)).then_some(latest)
+    }
+
+    pub fn latest_unanswered(&self, task: TaskId) -> Option<RequestId> {
+        let asked = self.tasks[task].asked.iter().copied();
+        asked.rev().find(|&request| !self.is_answered(request))
     }
 
     // ---- Delivering --------------------------------------------------------------
 
     pub fn deliver_to_task(&mut self, task: TaskId, request: RequestId) {
         self.requests[request].is_repeated = false;
+        self.requests[request].was_delivered = true;
         // Never polled: never polled (4.2).
         let Some(root) = self.tasks[task].root else { return self.drop_root(task, request) };
-        // Several at the same time are one delivery (4.3).
-        for other in self.tasks[task].asked.clone() {
-            if other != request && self.is_unheard(other) {
-                self.answer(other);
-            }
-        }
         match self.deliver(root, request) {
             Delivery::Ended(end) => self.returns(task, end),
             Delivery::Nobody => self.drop_root(task, request),
@@ -200,17 +269,30 @@ impl World {
     ///
     /// Where nobody inside listens, nothing is polled once more. Else the inside
     /// goes on as far as it can, the request with it, and what is ready there
-    /// goes first. If all who could take it are through by that, the request
-    /// meets what is suspended there now: it is delivered anew.
+    /// goes first. Twice: a first time to find out who is there to hear of it, and
+    /// a second time to let them hear. If all who could take it are through by
+    /// that, the request meets what is suspended there now: it is delivered anew.
     pub fn deliver(&mut self, owner: NodeId, request: RequestId) -> Delivery {
         self.deliveries += 1;
+        assert!(self.deliveries < MOST_DELIVERIES, "the model spins");
         let delivery = self.deliveries;
         if !self.has_listener(owner, self.deliveries) {
             return Delivery::Nobody;
         }
         let taken = self.taken.len();
         let outer = self.carried.replace((request, delivery));
-        let end = self.go_on_inside(owner);
+        let outer_phase = std::mem::replace(&mut self.phase, Phase::Choosing);
+        let mut end = self.go_on_inside(owner);
+        if end.is_none() && self.inside(owner).into_iter().any(|node| self.is_chosen(node)) {
+            self.phase = Phase::Acting;
+            end = self.go_on_inside(owner);
+        }
+        for node in self.whole(owner) {
+            self.nodes[node].scope_mut().into_iter().for_each(|scope| {
+                (scope.chosen, scope.later) = (None, None);
+            });
+        }
+        self.phase = outer_phase;
         self.carried = outer;
         match end {
             Some(end) => Delivery::Ended(end),
@@ -232,34 +314,47 @@ impl World {
     /// The request that a node is told of as it goes on, if it stood there
     /// before the delivery began.
     pub fn carried_to(&self, node: NodeId) -> Option<RequestId> {
-        let (request, delivery) = self.carried?;
+        let (request, delivery) = self.carried.filter(|_| self.phase != Phase::Acting)?;
+        if self.requests[request].is_taken_back {
+            return None;
+        }
         (self.nodes[node].entered < delivery).then_some(request)
     }
 
     /// A shield has held a request that others have heard: when it is through,
-    /// the innermost scope around it is told of which nobody inside has heard, if
-    /// nothing inside of that holds it any more (4.7).
-    pub fn tell_those_around_shields(&mut self, task: TaskId) -> bool {
-        let mut told = false;
-        for (request, from) in std::mem::take(&mut self.through) {
-            let Some(owner) = self.owner(request).filter(|&owner| self.is_active(owner)) else {
-                continue;
+    /// the innermost scope around it takes it of which nobody inside has heard, if
+    /// nothing inside of that holds it any more (4.7). Such a request, for this
+    /// scope.
+    pub fn held_by_a_shield_until_now(&mut self, scope: NodeId) -> Option<RequestId> {
+        let is_to_us = |world: &World, (request, from): (RequestId, NodeId)| {
+            let Some(owner) = world.owner(request).filter(|&owner| world.is_active(owner)) else {
+                return false;
             };
-            if !self.is_answered(request) || self.nodes[from].task != task {
-                continue; // it is delivered anew to all, when nothing holds it
-            }
-            let around = [from].into_iter().chain(self.around(from));
+            let around = [from].into_iter().chain(world.around(from));
             let mut below_owner = around.take_while(|&node| node != owner);
-            let is_scope = |&node: &NodeId| self.is_active(node) && self.nodes[node].is_scope();
-            let Some(scope) = below_owner.find(is_scope) else { continue };
-            let held = self.holds(scope, request);
-            let scope = self.nodes[scope].scope_mut().expect("it was looked for");
-            if !held && !scope.heard.contains(&request) {
-                scope.told = Some(request);
-                told = true;
+            let is_scope = |&node: &NodeId| world.is_active(node) && world.nodes[node].is_scope();
+            // Unanswered it is delivered anew to all, when nothing holds it.
+            below_owner.find(is_scope) == Some(scope)
+                && world.is_heard(request)
+                && !world.is_asked_again(request)
+                && !world.holds(scope, request)
+        };
+        let through = std::mem::take(&mut self.through);
+        let (to_us, others): (Vec<_>, _) = through.into_iter().partition(|&it| is_to_us(self, it));
+        self.through = others;
+        let heard = self.nodes[scope].scope_mut().expect("it is a scope").heard.clone();
+        let to_us = to_us.into_iter().map(|(request, _)| request);
+        self.outermost(to_us.filter(|request| !heard.contains(request)))
+    }
+
+    /// Whoever hears of a request to the task has heard of those before it too.
+    pub fn counts_for_those_before(&mut self, request: RequestId) {
+        let Owner::Task(task) = self.requests[request].owner else { return };
+        for before in self.tasks[task].asked.clone() {
+            if before < request {
+                self.answer(before);
             }
         }
-        told
     }
 
     // ---- Dropping ----------------------------------------------------------------
@@ -267,41 +362,36 @@ impl World {
     /// Drops a node and all inside it, because of a request that the library
     /// acts on, or because the program does so. Gives the panic of a drop.
     pub fn discard(&mut self, node: NodeId, because: Option<RequestId>) -> Option<u32> {
-        let task = self.nodes[node].task;
         let was_active = self.is_active(node);
         let mut whole = self.whole(node);
         whole.retain(|&node| self.nodes[node].is_there);
-        let mut lost = vec![];
+        let (mut in_hand, mut outward) = (vec![], vec![]);
         for &node in &whole {
             let is_active = was_active && self.is_active(node);
-            let outward = self.nodes[node].outward().filter(|_| is_active);
-            match because {
-                // What a third party drops is not over (4.13).
-                Some(_) => lost.extend(outward.into_iter().chain(self.nodes[node].tokens())),
-                // A token that the program drops is; but what was on its way
-                // outward was not picked up.
-                None => outward.into_iter().for_each(|r| self.is_unanswered_again(r)),
+            // What a third party drops is not over (4.13); a token that the program
+            // drops is.
+            if because.is_some() {
+                in_hand.extend(self.nodes[node].tokens());
+                outward.extend(self.nodes[node].outward().filter(|_| is_active));
             }
         }
         let panicked = whole.iter().filter_map(|&node| self.drop_one(node)).last();
         if let Some(parent) = self.nodes[node].parent {
             self.nodes[parent].children.retain(|&child| child != node);
         }
-        for lost in lost {
+        for lost in in_hand {
             let because = because.expect("only then is something lost");
-            if self.rank(lost) >= self.rank(because) {
+            if self.rank(lost) < self.rank(because) {
+                self.unhear(lost);
+            }
+        }
+        for lost in outward {
+            let is_inner = |because| lost != because && self.rank(lost) >= self.rank(because);
+            if because.is_some_and(is_inner) {
                 self.answer(lost);
-            } else if !self.has_token(task, lost) {
-                self.is_unanswered_again(lost);
             }
         }
         panicked
-    }
-
-    /// Whether a token of a request is left in its task.
-    fn has_token(&self, task: TaskId, request: RequestId) -> bool {
-        let nodes = self.nodes.iter().filter(|node| node.is_there && node.task == task);
-        nodes.into_iter().any(|node| node.tokens().contains(&request))
     }
 
     fn drop_one(&mut self, node: NodeId) -> Option<u32> {
@@ -327,45 +417,69 @@ impl World {
     }
 
     /// A node is kept and not polled any more: nothing in it takes part in
-    /// anything, and what it was waiting with is given up (4.11); but not the
-    /// request of an owner that is parked with it.
+    /// anything.
     pub fn park(&mut self, parked: NodeId) {
+        self.nodes[parked].is_parked = true;
+        self.just_parked.push(parked);
+    }
+
+    /// The poll is over. What a parked node was waiting with is given up (4.11);
+    /// but not the request of an owner that is parked with it.
+    pub fn settle_parked(&mut self) {
+        for parked in std::mem::take(&mut self.just_parked) {
+            if self.nodes[parked].is_parked && self.nodes[parked].is_there {
+                self.gives_up(parked);
+            }
+        }
+    }
+
+    fn gives_up(&mut self, parked: NodeId) {
         let all: Vec<NodeId> = [parked].into_iter().chain(self.inside(parked)).collect();
         for &node in &all {
             let owner = |request| self.owner(request).expect("it has been delivered");
             let is_outer = |request: &RequestId| !all.contains(&owner(*request));
-            let outward = self.nodes[node].outward().filter(is_outer);
             let mut state = self.nodes[node].state.clone();
-            match &mut state {
-                State::Tasks(tasks) => {
-                    tasks.passed.retain(|request| !is_outer(request));
-                    tasks.outward = tasks.outward.filter(|request| !is_outer(request));
-                    if tasks.passed.is_empty() {
-                        tasks.waits_for.clear();
-                    }
-                }
-                State::Shield(held) => {
-                    let given_up = held.extract_if(.., |request| is_outer(request)).collect();
-                    self.is_through(node, given_up);
-                }
-                _ => {}
+            if let State::Shield(held) = &mut state {
+                let given_up = held.extract_if(.., |request| is_outer(request)).collect();
+                self.is_through(node, given_up);
             }
             self.nodes[node].state = state;
-            outward.into_iter().for_each(|request| self.is_unanswered_again(request));
         }
-        self.nodes[parked].is_parked = true;
     }
 }
 
 impl World {
     /// A parked node is polled again. It was not there, as far as the delivery of
-    /// this moment is concerned.
+    /// this moment is concerned; unless it has been parked in this very poll.
     pub fn unpark(&mut self, node: NodeId) {
         self.nodes[node].is_parked = false;
+        if self.just_parked.contains(&node) {
+            return;
+        }
         for node in self.whole(node) {
             self.nodes[node].entered = self.deliveries;
+            // What others have answered meanwhile is nothing to it any more.
+            if let State::Tasks(mut tasks) = self.nodes[node].state.clone() {
+                let task = self.nodes[node].task;
+                let is_of_this = |&request: &RequestId| self.task_of(request) == task;
+                tasks.passed.retain(|it| is_of_this(it) && !self.is_answered(*it));
+                if tasks.passed.is_empty() {
+                    tasks.waits_for.clear();
+                }
+                self.set(node, State::Tasks(tasks));
+            }
         }
     }
+}
+
+/// What a request that is carried is carried for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Phase {
+    /// To find out who is there to hear of it; what is passed on, is now.
+    #[default]
+    Choosing,
+    /// To let those hear who were found.
+    Acting,
 }
 
 /// What came of a delivery.

@@ -1,6 +1,7 @@
 //! How a group goes on (5.4).
 
 use super::delivery::{Delivery, RequestId};
+use super::scope::Told;
 use super::tree::{Group, NodeId, State};
 use super::{End, Error, TaskId, World};
 use crate::program::Step;
@@ -28,6 +29,9 @@ impl World {
             self.taken.push(request);
             self.passes_on_to_members(node, request);
         }
+        if self.is_chosen(node) {
+            return None;
+        }
         self.aborts_if_one_has_failed(node, taken);
         let all_ended = self.group_of(node).tasks.clone().iter().all(|&task| self.has_ended(task));
         if self.has_body(node) || !all_ended { None } else { self.group_ends(node) }
@@ -45,14 +49,16 @@ impl World {
     }
 
     fn body_goes_on(&mut self, node: NodeId) {
-        if let Some(request) = self.told_at_once(node) {
-            return self.takes(node, request);
+        match self.told_at_once(node) {
+            Told::Takes(request) => return self.takes(node, request),
+            Told::IsChosen => return,
+            Told::Nothing => {}
         }
         let taken = self.taken.len();
         if let Some(end) = self.go_on_inside(node) {
             return self.body_ended(node, end);
         }
-        if let Some(request) = self.told_in_the_end(node, taken) {
+        if let Told::Takes(request) = self.told_in_the_end(node, taken) {
             self.takes(node, request);
         }
     }
@@ -60,7 +66,6 @@ impl World {
     /// Nobody in the body takes the request: the body is dropped. A request of
     /// somebody else goes on to the tasks.
     fn takes(&mut self, node: NodeId, request: RequestId) {
-        self.has_taken(node, request);
         let body = self.nodes[node].children[0];
         if let Some(panicked) = self.discard(body, Some(request)) {
             self.body_ended(node, End::Panic(panicked));
@@ -68,8 +73,6 @@ impl World {
         if self.group_of(node).abort == Some(request) {
             return self.answer(request);
         }
-        // A token that it has picked up is not heard any more, it is on its way.
-        self.is_unanswered_again(request);
         self.passes_on_to_members(node, request);
     }
 
@@ -88,7 +91,7 @@ impl World {
             }
             // As if nobody had taken it.
             End::Error(Error::Token(request)) => {
-                self.is_unanswered_again(request);
+                self.unhear(request);
                 self.passes_on_to_members(node, request);
             }
             // It only says that the group has another.
@@ -132,16 +135,13 @@ impl World {
         if self.outer_one_is_taken(node, taken) {
             self.answer(own);
         }
-        while self.has_body(node)
-            && self.is_unheard(own)
-            && !self.somebody_goes_first(node, Some(own), taken)
-        {
+        while self.has_body(node) && self.is_unheard(own) && !self.gives_way(node, Some(own)) {
             let taken = self.taken.len();
             match self.deliver(node, own) {
                 Delivery::Ended(end) => self.body_ended(node, end),
                 Delivery::Nobody => self.takes(node, own),
                 Delivery::Taken => {
-                    if let Some(request) = self.told_in_the_end(node, taken) {
+                    if let Told::Takes(request) = self.told_in_the_end(node, taken) {
                         self.takes(node, request);
                     }
                 }

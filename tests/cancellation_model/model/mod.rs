@@ -34,7 +34,7 @@ mod tree;
 
 use crate::log::Log;
 use crate::program::{Moment, Program, Request as FromOutside, Step};
-use delivery::{Request, RequestId};
+use delivery::{Phase, Request, RequestId};
 use outcome::{End, Ending, Error};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -89,6 +89,10 @@ struct World {
     from_outside: Vec<TaskId>,
     /// Which tasks are to be polled, each once (7.2).
     queue: VecDeque<TaskId>,
+    /// How often a task has had its place in the queue.
+    turn: usize,
+    /// The task that is being polled.
+    running: Option<TaskId>,
     nodes: Vec<Node>,
     requests: Vec<Request>,
     /// How many wishes to cancel there have been; a wish that is passed on
@@ -98,10 +102,15 @@ struct World {
     deliveries: usize,
     /// The request that goes down at this moment, and the number of its delivery.
     carried: Option<(RequestId, usize)>,
+    phase: Phase,
     /// All that were ever taken, in order.
     taken: Vec<RequestId>,
     /// What shields held that are through, and where those stood.
     through: Vec<(RequestId, NodeId)>,
+    /// What has been parked in the poll that is going on.
+    just_parked: Vec<NodeId>,
+    /// The tokens in what has been forgotten: they are never dropped.
+    leaked: Vec<RequestId>,
     /// What has been handed over, and not been taken.
     shelf: Option<NodeId>,
     /// The tasks of the program whose handles have been taken.
@@ -109,6 +118,9 @@ struct World {
 }
 
 type TaskId = usize;
+
+/// More in one program are a spin.
+const MOST_TURNS: usize = 2_000;
 
 /// A task.
 struct Task {
@@ -176,7 +188,11 @@ impl World {
         self.wake_sleepers();
         while let Some(task) = self.next_in_queue() {
             if self.tasks[task].ending.is_none() {
+                self.running = Some(task);
+                self.turn += 1;
+                assert!(self.turn < MOST_TURNS, "the model spins");
                 self.poll_task(task);
+                self.running = None;
             }
         }
     }
@@ -184,8 +200,7 @@ impl World {
     fn next_in_queue(&mut self) -> Option<TaskId> {
         match &mut self.order {
             Some(Order::Any(seed)) => {
-                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let at = (*seed >> 33) as usize % self.queue.len().max(1);
+                let at = draw(seed, self.queue.len());
                 self.queue.remove(at)
             }
             _ => self.queue.pop_front(),
@@ -199,10 +214,11 @@ impl World {
     fn poll_task(&mut self, task: TaskId) {
         let mut goes_on = true;
         while goes_on && self.tasks[task].ending.is_none() {
+            self.merge(task);
             goes_on = match self.next_to_deliver(task) {
                 Some(request) => {
                     self.deliver_to_task(task, request);
-                    true
+                    false
                 }
                 None => {
                     let root = self.root(task);
@@ -212,6 +228,7 @@ impl World {
                     false
                 }
             };
+            self.through.clear();
             if self.tasks[task].ending.is_some() {
                 return;
             }
@@ -222,9 +239,26 @@ impl World {
             {
                 return self.drop_root(task, request);
             }
-            goes_on |= self.tell_those_around_shields(task);
+            self.settle_parked();
+            goes_on |= !self.through.is_empty();
+            self.merge(task);
             goes_on |= self.next_to_deliver(task).is_some();
         }
+    }
+
+    /// Those of a set that are ready come out in the order in which they were woken,
+    /// of which nothing is said here.
+    fn in_some_order(&mut self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+        if let Some(Order::Any(seed)) = &mut self.order {
+            let by = draw(seed, nodes.len());
+            nodes.rotate_left(by);
+        }
+        nodes
+    }
+
+    /// Whether what goes outward from what has just been parked is found.
+    fn finds_parked(&self) -> bool {
+        !matches!(self.order, Some(Order::Any(seed)) if seed % 4 >= 2)
     }
 
     /// The root of the task's tree; it is made at the first poll.
@@ -246,7 +280,8 @@ impl World {
         if !matches!(end, End::Panic(_)) {
             self.log.say(self.now, label, format!("returns {}", self.words(&end)));
         }
-        let unanswered = self.tasks[task].asked.iter().copied().find(|&r| !self.is_answered(r));
+        self.merge(task);
+        let unanswered = self.tasks[task].asked.iter().copied().rfind(|&r| !self.is_answered(r));
         let ending = match (end, unanswered) {
             (End::Value, None) => Ending::Value,
             (End::Value, Some(request)) => Ending::Cancelled(request),
@@ -368,4 +403,10 @@ impl World {
     fn latest(&self, label: u32) -> Option<TaskId> {
         self.tasks.iter().rposition(|task| task.label == label)
     }
+}
+
+/// A number below this one, or zero.
+fn draw(seed: &mut u64, below: usize) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    (*seed >> 33) as usize % below.max(1)
 }

@@ -1,6 +1,6 @@
 //! How a scope, a `finally` and a shield go on (4.3, 4.7).
 
-use super::delivery::RequestId;
+use super::delivery::{Phase, RequestId};
 use super::tree::{NodeId, Scope, State};
 use super::{End, Error, World};
 use crate::program::{After, Step};
@@ -10,6 +10,14 @@ enum Inside {
     Ended(End),
     /// It has been dropped because of a request; that may have panicked.
     Took(RequestId, Option<u32>),
+}
+
+/// What a scope or group is told.
+pub enum Told {
+    Nothing,
+    /// It is to hear when it is known of all who are.
+    IsChosen,
+    Takes(RequestId),
 }
 
 impl World {
@@ -47,7 +55,7 @@ impl World {
             (After::Accept | After::Drop, _) => Some(End::Value),
             (After::Return, token) => Some(token),
             (After::Rethrow, End::Error(Error::Token(request))) => {
-                self.set(node, State::Outward(request));
+                self.goes_on_outward(node, request);
                 None
             }
             (After::Rethrow, _) => unreachable!("a scope cleans up with a token in its hands"),
@@ -79,7 +87,8 @@ impl World {
                 let outermost = self.outermost([first, second]).expect("there are two");
                 End::Error(Error::Token(outermost))
             }
-            (_, End::Error(Error::Token(token))) => End::Error(Error::Token(token)),
+            (End::Value, End::Error(Error::Token(token))) => End::Error(Error::Token(token)),
+            // What failed before is not lost by it.
             (how, End::Error(error)) => {
                 let before = match how {
                     End::Value => None,
@@ -87,12 +96,17 @@ impl World {
                     End::Error(error) => Some(error),
                     End::Panic(label) => Some(Error::Panicked(label)),
                 };
+                // Nobody is to take a token in it for an ending.
+                let error = match error {
+                    Error::Token(request) => Error::TaskCancelled(request),
+                    error => error,
+                };
                 End::Error(Error::CleanupFailed(Box::new(error), before.map(Box::new)))
             }
         };
         match end {
             End::Error(Error::Token(request)) => {
-                self.set(node, State::Outward(request));
+                self.goes_on_outward(node, request);
                 None
             }
             End::Panic(_) => Some(end),
@@ -102,6 +116,13 @@ impl World {
                 Some(end)
             }
         }
+    }
+
+    /// What has been heard goes on outward: that is as if nobody had, until somebody
+    /// stops it.
+    fn goes_on_outward(&mut self, node: NodeId, request: RequestId) {
+        self.unhear(request);
+        self.set(node, State::Outward(request));
     }
 
     /// The future of a scope goes on, unless the scope is told to drop it. None
@@ -115,55 +136,78 @@ impl World {
             State::Scope(_) => {}
             _ => return Some(None),
         }
-        if let Some(request) = self.told_at_once(node) {
-            return Some(Some(self.take(node, request)));
+        match self.told_at_once(node) {
+            Told::Takes(request) => return Some(Some(self.take(node, request))),
+            Told::IsChosen => return None,
+            Told::Nothing => {}
         }
         let taken = self.taken.len();
         if let Some(end) = self.go_on_inside(node) {
             return Some(Some(Inside::Ended(end)));
         }
-        let request = self.told_in_the_end(node, taken)?;
-        Some(Some(self.take(node, request)))
+        match self.told_in_the_end(node, taken) {
+            Told::Takes(request) => Some(Some(self.take(node, request))),
+            _ => None,
+        }
     }
 
     /// The request for which a scope or group drops what is inside it without
-    /// polling it once more: nobody inside listens, or a shield inside is through.
-    pub fn told_at_once(&mut self, node: NodeId) -> Option<RequestId> {
+    /// polling it once more: nobody inside listens.
+    pub fn told_at_once(&mut self, node: NodeId) -> Told {
         let scope = self.nodes[node].scope_mut().expect("only a scope is told");
-        if let Some(told) = scope.told.take() {
-            return Some(told);
+        if let Some(chosen) = scope.chosen.take() {
+            return Told::Takes(chosen);
         }
-        let request = self.carried_to(node)?;
-        let (_, delivery) = self.carried?;
-        (!self.has_listener(node, delivery)).then_some(request)
+        let Some((_, delivery)) = self.carried else { return Told::Nothing };
+        let request = self.carried_to(node).filter(|_| !self.has_listener(node, delivery));
+        let Some(request) = request else { return Told::Nothing };
+        self.has_taken(node, request);
+        // While it is found out who is there, it is only noted that it is.
+        let scope = self.nodes[node].scope_mut().expect("only a scope is told");
+        scope.chosen = Some(request);
+        Told::IsChosen
     }
 
     /// The same after what is inside has gone on, and waits: what goes outward
-    /// from there, or what is delivered, if nobody there has taken or holds it.
-    pub fn told_in_the_end(&mut self, node: NodeId, taken: usize) -> Option<RequestId> {
+    /// from there, or what is delivered, if nobody there has taken or holds it, or
+    /// what a shield there has held.
+    pub fn told_in_the_end(&mut self, node: NodeId, taken: usize) -> Told {
         let newly_taken = self.taken[taken..].to_vec();
         let scope = self.nodes[node].scope_mut().expect("only a scope is told");
         scope.heard.extend(newly_taken);
         let outward = self.outward_to(node).filter(|_| !self.waits_below(node));
+        let later = self.nodes[node].scope_mut().and_then(|scope| scope.later.take());
         let is_for_us = |&request: &RequestId| {
             let delivery = self.carried.map_or(0, |(_, delivery)| delivery);
             !self.is_taken(node, request, taken) && !self.has_newcomer(node, delivery)
         };
         let inward = self.carried_to(node).filter(is_for_us);
-        self.outermost(outward.into_iter().chain(inward))
+        let shielded = self.held_by_a_shield_until_now(node);
+        let all = outward.into_iter().chain(inward).chain(shielded).chain(later);
+        let Some(request) = self.outermost(all) else { return Told::Nothing };
+        self.has_taken(node, request);
+        if self.carried.is_none() || self.phase == Phase::Acting {
+            return Told::Takes(request);
+        }
+        let scope = self.nodes[node].scope_mut().expect("only a scope is told");
+        match inward == Some(request) {
+            true => scope.chosen = Some(request),
+            false => scope.later = Some(request),
+        }
+        Told::IsChosen
     }
 
     fn take(&mut self, node: NodeId, request: RequestId) -> Inside {
-        self.has_taken(node, request);
-        self.answer(request);
+        self.hear(request);
         let inside = self.nodes[node].children[0];
         Inside::Took(request, self.discard(inside, Some(request)))
     }
 
     /// A listener has taken a request, and with it what is delivered at the same
     /// time.
-    pub fn has_taken(&mut self, node: NodeId, request: RequestId) {
+    fn has_taken(&mut self, node: NodeId, request: RequestId) {
         self.taken.push(request);
+        self.counts_for_those_before(request);
         if let Some(carried) = self.carried_to(node).filter(|&carried| carried != request) {
             self.taken.push(carried);
             if self.rank(carried) >= self.rank(request) {

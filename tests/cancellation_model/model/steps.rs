@@ -159,7 +159,11 @@ impl World {
                 self.enter(node, part);
             }
         }
-        for child in self.nodes[node].children.clone() {
+        let mut children = self.nodes[node].children.clone();
+        if let Act::Set(_) = self.act(node) {
+            children = self.in_some_order(children);
+        }
+        for child in children {
             let label = self.label(child);
             let Some(end) = self.go_on(child) else { continue };
             if matches!(end, End::Panic(_)) {
@@ -199,7 +203,7 @@ impl World {
                     self.unpark(branch);
                 }
             }
-            let branches = self.nodes[node].children.clone();
+            let branches = self.in_some_order(self.nodes[node].children.clone());
             if branches.is_empty() {
                 return Some(End::Value);
             }
@@ -241,6 +245,9 @@ impl World {
             Loser::Drop => Some(self.discard(lost, None).map_or(end, End::Panic)),
             Loser::Forget => {
                 self.park(lost);
+                for node in self.whole(lost) {
+                    self.leaked.extend(self.nodes[node].tokens());
+                }
                 self.nodes[node].children.clear();
                 Some(end)
             }
@@ -274,7 +281,14 @@ impl World {
             self.nodes[node].children.push(taken);
             self.nodes[taken].parent = Some(node);
             let task = self.nodes[node].task;
-            self.whole(taken).into_iter().for_each(|taken| self.nodes[taken].task = task);
+            for taken in self.whole(taken) {
+                self.nodes[taken].task = task;
+                // What was asked of the other task is not for this one.
+                if let State::Tasks(tasks) = &mut self.nodes[taken].state {
+                    tasks.passed.clear();
+                    tasks.waits_for.clear();
+                }
+            }
             self.unpark(taken);
         }
         self.go_on_inside(node)

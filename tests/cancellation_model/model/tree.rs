@@ -28,6 +28,14 @@ pub struct Node {
     pub is_parked: bool,
     /// It has neither ended nor been dropped.
     pub is_there: bool,
+    pub gave_way: GaveWay,
+}
+
+/// To whom the owner of a request has let go first lately, and in which turn.
+#[derive(Default)]
+pub struct GaveWay {
+    pub to_task: Option<(RequestId, usize)>,
+    pub to_owner: Option<usize>,
 }
 
 /// In what state a step is.
@@ -60,8 +68,10 @@ pub enum State {
 pub struct Scope {
     /// The requests that somebody inside has taken.
     pub heard: Vec<RequestId>,
-    /// What it is told because a shield inside is through (4.7).
-    pub told: Option<RequestId>,
+    /// What it is to hear, when it is known of all who are to.
+    pub chosen: Option<RequestId>,
+    /// The same, of what has come from inside.
+    pub later: Option<RequestId>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +119,8 @@ impl Node {
         entered: usize,
     ) -> Node {
         let children = vec![];
-        Node { step, task, parent, children, state, entered, is_parked: false, is_there: true }
+        let (is_parked, is_there, gave_way) = (false, true, GaveWay::default());
+        Node { step, task, parent, children, state, entered, is_parked, is_there, gave_way }
     }
 
     pub fn timer(&self) -> Option<Moment> {
@@ -189,7 +200,6 @@ impl Node {
         };
         match &self.state {
             State::CleansUp(end) => token(end).into_iter().collect(),
-            State::Outward(request) => vec![*request],
             State::Branches(ends) => ends.iter().flatten().filter_map(token).collect(),
             _ => vec![],
         }
@@ -222,6 +232,21 @@ impl World {
         [node].into_iter().chain(children.flat_map(|&child| self.whole(child))).collect()
     }
 
+    /// All inside of a node, and those that were parked in this very poll: what they
+    /// sent outward may be found, if it can be taken at once. It depends on whether
+    /// they were polled.
+    fn below(&self, node: NodeId) -> Vec<NodeId> {
+        let mut below = vec![];
+        for &child in &self.nodes[node].children {
+            let is_found = self.finds_parked() && self.just_parked.contains(&child);
+            if !self.nodes[child].is_parked || is_found {
+                below.push(child);
+                below.extend(self.below(child));
+            }
+        }
+        below
+    }
+
     /// Those around a node, from the inside out.
     pub fn around(&self, node: NodeId) -> Vec<NodeId> {
         std::iter::successors(self.nodes[node].parent, |&node| self.nodes[node].parent).collect()
@@ -232,6 +257,15 @@ impl World {
         self.nodes[node].is_there
             && !self.nodes[node].is_parked
             && self.around(node).into_iter().all(|around| !self.nodes[around].is_parked)
+    }
+
+    pub fn is_chosen(&self, node: NodeId) -> bool {
+        match &self.nodes[node].state {
+            State::Scope(scope) | State::Group(Group { scope, .. }) => {
+                scope.chosen.is_some() || scope.later.is_some()
+            }
+            _ => false,
+        }
     }
 
     fn is_shield(&self, node: NodeId) -> bool {
@@ -250,14 +284,15 @@ impl World {
         inside.iter().map(|&node| &self.nodes[node]).any(|n| n.takes_part() && n.entered < delivery)
     }
 
-    /// Whether anybody inside would take part in a later delivery, and does not
-    /// in this one.
+    /// Whether anybody has come inside, not behind a shield, who would take part in a
+    /// later delivery, and does not in this one; he may have gone again.
     pub fn has_newcomer(&self, node: NodeId, delivery: usize) -> bool {
-        let inside = self.inside(node);
-        inside
-            .iter()
-            .map(|&node| &self.nodes[node])
-            .any(|n| n.takes_part() && n.entered >= delivery)
+        let is_new = |&other: &NodeId| {
+            let newcomer = &self.nodes[other];
+            newcomer.takes_part() && newcomer.entered >= delivery
+        };
+        let mut newcomers = (0..self.nodes.len()).filter(is_new);
+        newcomers.any(|other| self.around_in_shield(other).contains(&node))
     }
 
     /// Whether a shield inside keeps the request off, or an await inside waits
@@ -276,13 +311,17 @@ impl World {
     /// Whether something inside lets the request go outward, and nobody has
     /// picked it up yet.
     pub fn is_going_outward(&self, node: NodeId, request: RequestId) -> bool {
-        self.inside(node).into_iter().any(|node| self.nodes[node].outward() == Some(request))
+        let mut from = self.below(node).into_iter();
+        from.any(|from| {
+            let sends = self.nodes[from].outward() == Some(request);
+            sends && (self.is_active(from) || self.is_active(self.stopper(from, request)))
+        })
     }
 
     /// The request, of those that something inside lets go outward, that this
     /// node is to stop. Of several it is the outermost owner's (4.13).
     pub fn outward_to(&self, node: NodeId) -> Option<RequestId> {
-        let inside = self.inside(node).into_iter();
+        let inside = self.below(node).into_iter();
         let outward = inside.filter_map(|n| self.nodes[n].outward().map(|request| (n, request)));
         let to_us = outward.filter(|&(n, request)| self.stopper(n, request) == node);
         self.outermost(to_us.map(|(_, request)| request))
@@ -312,7 +351,7 @@ impl World {
 
     /// Whether something from inside goes outward and stops further out.
     pub fn lets_outward_through(&self, node: NodeId) -> bool {
-        let inside = self.inside(node);
+        let inside = self.below(node);
         inside.iter().any(|&from| {
             self.nodes[from].outward().is_some_and(|request| {
                 let stopper = self.stopper(from, request);
@@ -342,7 +381,9 @@ impl World {
             for node in self.inside(root) {
                 let next = match &self.nodes[node].state {
                     State::Tasks(tasks) if tasks.outward.is_none() => tasks.waits_for.clone(),
-                    State::Group(group) if !group.passed.is_empty() => group.tasks.clone(),
+                    State::Group(group) if !group.passed.is_empty() || group.abort.is_some() => {
+                        group.tasks.clone()
+                    }
                     _ => vec![],
                 };
                 let waits = |&task: &TaskId| !self.has_ended(task) && !reached.contains(&task);

@@ -32,10 +32,10 @@ pub enum Mode {
 }
 
 /// More turns at one moment are a spin.
-const MOST_TURNS: usize = 3_000;
+const MOST_TURNS: usize = 500;
 
 /// So are more polls of its leaves in one program.
-const MOST_POLLS: usize = 1_000_000;
+const MOST_POLLS: usize = 10_000;
 
 /// Runs a program until nothing happens any more, or until `end`.
 pub fn run(program: &Program, end: Moment, mode: Mode) -> Log {
