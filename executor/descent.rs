@@ -43,12 +43,14 @@ pub(crate) struct Descent {
     dropping: Cell<Option<Rank>>,
     /// A request to the task of which the last token was dropped so.
     lost: RefCell<Option<Arc<Delivery>>>,
+    /// Whether something has been put there that nobody has looked at yet.
     just_lost: Cell<bool>,
     /// The outermost rank of which something was lost in this poll.
     lost_rank: Cell<Option<Rank>>,
     /// Whether something has been delivered at this place of the queue.
     has_delivered: Cell<bool>,
     deliveries_ever: Cell<u64>,
+    /// What the poll that is going on is for.
     looking: Cell<Looking>,
     /// Whether somebody around waits until nothing inside holds a request.
     is_watched: Cell<bool>,
@@ -567,11 +569,11 @@ impl Descent {
         self.lost.take()
     }
 
-    /// The poll of a task is over: nothing is left for the next.
+    /// The poll of a task is over: nothing is left for the next. What is not a sign
+    /// is there only if there is one that is not plain.
     #[inline]
     pub(crate) fn clear(&self) {
-        let is_more = self.again.get() || self.has_delivered.get();
-        if self.signs.get().is_plain() && !is_more {
+        if self.signs.get().is_plain() {
             self.signs.set(Signs::NONE);
         } else {
             self.clear_all();

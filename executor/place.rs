@@ -114,9 +114,10 @@ impl Place {
         self.told
     }
 
-    /// It is to hear when it is known of all who are.
-    pub(crate) fn is_chosen(&self) -> bool {
-        self.chosen
+    /// Whether it is to hear, of the delivery that is going on, when it is known of
+    /// all who are. One that was left behind as it was to hear does not any more.
+    pub(crate) fn is_chosen(&self, state: &State) -> bool {
+        self.chosen && self.seen == state.descent.number()
     }
 
     /// It has been told of what is being carried.
@@ -226,7 +227,7 @@ impl Place {
             };
         }
         let acting = descent.is_acting() && !is_owner;
-        let is_chosen = self.chosen && self.seen == descent.number();
+        let is_chosen = self.is_chosen(state);
         if is_chosen && descent.is_choosing() && !is_owner {
             descent.meet_chosen();
             return Heard::Pending(Found::default()); // polled twice in one pass
@@ -363,7 +364,7 @@ impl Place {
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
             let mut holds = inside.remembered();
             holds += own;
-            let hears = self.chosen || stops;
+            let hears = self.is_chosen(state) || stops;
             holds.chosen += u32::from(hears && state.descent.is_choosing());
             home.members.borrow_mut().set_holds(*key, holds);
         }

@@ -118,7 +118,7 @@ pub(crate) struct Delivery {
     tokens: AtomicU32,
     /// So many have heard of it, and have not lost that again.
     heard: AtomicU32,
-    /// By so many it has been passed on, who wait or send it outward.
+    /// So many have passed it on, and wait with it.
     passed_on: AtomicU32,
     /// So many send it outward.
     sent: AtomicU32,
@@ -190,7 +190,7 @@ impl Delivery {
         self.passed_on.load(Relaxed) > 0
     }
 
-    /// Whether somebody has taken it: heard of it, or passed it on.
+    /// Whether somebody has taken it: heard of it, passed it on, or sends it outward.
     pub(crate) fn is_taken(&self) -> bool {
         self.is_heard() || self.is_sent() || self.is_passed_on()
     }
@@ -219,40 +219,27 @@ impl Delivery {
 }
 
 /// A delivery, for as long as somebody has passed it on, and waits with it.
-pub(crate) struct PassedOn(Arc<Delivery>);
-
-impl PassedOn {
-    pub(crate) fn new(delivery: Arc<Delivery>) -> PassedOn {
-        delivery.passed_on.fetch_add(1, Relaxed);
-        PassedOn(delivery)
-    }
-}
-
-impl Deref for PassedOn {
-    type Target = Arc<Delivery>;
-
-    fn deref(&self) -> &Arc<Delivery> {
-        &self.0
-    }
-}
-
-impl Drop for PassedOn {
-    fn drop(&mut self) {
-        self.0.passed_on.fetch_sub(1, Relaxed);
-    }
-}
+pub(crate) type PassedOn = Counted<false>;
 
 /// A delivery, for as long as somebody sends it outward.
-pub(crate) struct Sent(Arc<Delivery>);
+pub(crate) type Sent = Counted<true>;
 
-impl Sent {
-    pub(crate) fn new(delivery: Arc<Delivery>) -> Sent {
-        delivery.sent.fetch_add(1, Relaxed);
-        Sent(delivery)
+/// A delivery that is counted in one of its two counts for as long as this lives.
+pub(crate) struct Counted<const OUTWARD: bool>(Arc<Delivery>);
+
+impl<const OUTWARD: bool> Counted<OUTWARD> {
+    pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
+        let counted = Counted(delivery);
+        counted.count().fetch_add(1, Relaxed);
+        counted
+    }
+
+    fn count(&self) -> &AtomicU32 {
+        if OUTWARD { &self.0.sent } else { &self.0.passed_on }
     }
 }
 
-impl Deref for Sent {
+impl<const OUTWARD: bool> Deref for Counted<OUTWARD> {
     type Target = Arc<Delivery>;
 
     fn deref(&self) -> &Arc<Delivery> {
@@ -260,8 +247,8 @@ impl Deref for Sent {
     }
 }
 
-impl Drop for Sent {
+impl<const OUTWARD: bool> Drop for Counted<OUTWARD> {
     fn drop(&mut self) {
-        self.0.sent.fetch_sub(1, Relaxed);
+        self.count().fetch_sub(1, Relaxed);
     }
 }

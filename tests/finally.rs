@@ -7,8 +7,8 @@ use std::future::pending;
 use anyhow::{anyhow, bail};
 use common::{Gate, Play, Spilled, World, hushed, secs};
 use hearken::{
-    Cancelled, CleanupFailed, Panicked, TaskCancelled, TaskError, finally, shield, sleep, spawn,
-    yield_now,
+    Cancelled, CleanupFailed, Panicked, TaskCancelled, TaskError, finally, scope, shield, sleep,
+    spawn, timeout, yield_now,
 };
 
 /// How `f` ends.
@@ -327,6 +327,27 @@ fn a_cancelled_child_in_the_body_is_an_error_like_others() {
 
     let error = task.error().unwrap().unwrap();
     assert!(error.is::<TaskCancelled>() && !error.is::<Cancelled>());
+    drop(task);
+    play.close();
+}
+
+// The token of the deadline is not handed out with the failure, or that would be
+// taken for the answer of the deadline, and nobody would hear of it.
+// promise 4.7, 4.9
+#[test]
+fn a_failure_is_not_lost_when_a_deadline_stops_the_clean_up() {
+    let play = Play::new();
+    let task = play.start(|_| async {
+        let clumsy = finally(async { Err::<(), _>(Spilled("milk").into()) }, async || {
+            scope(pending::<()>()).await?;
+            Ok(())
+        });
+        timeout(secs(1), clumsy).await?
+    });
+    hushed(|| play.run());
+    let failed = task.error().unwrap().unwrap().downcast_ref::<CleanupFailed>().unwrap();
+    assert!(failed.error().is::<TaskCancelled>());
+    assert_eq!(failed.before().unwrap().downcast_ref(), Some(&Spilled("milk")));
     drop(task);
     play.close();
 }

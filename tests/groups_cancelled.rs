@@ -3,15 +3,16 @@
 
 mod common;
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 
 use common::cast::{fails, naps, second, seconds, spills, stays, tidies};
 use common::{Play, Spilled};
 use futures::future::{Either, select};
 use hearken::{
-    Cancelled, Group, GroupError, Origin, Task, current, group, scope, shield, sleep, spawn,
-    yield_now,
+    Cancelled, Executor, Group, GroupError, ManualClock, Origin, Task, current, group, scope,
+    shield, sleep, spawn, yield_now,
 };
 
 fn words(error: &GroupError) -> String {
@@ -445,4 +446,44 @@ fn a_group_does_not_wait_for_tasks_that_were_not_spawned_in_it() {
     assert_eq!(play.run(), ["in it done at 1", "all", "beside it done at 2"]);
     drop(task);
     play.close();
+}
+
+// It was found that the group is to hear, and then the scope beside it ended the
+// `select!` first: what the group was to hear of is nothing to it any more.
+// promise 4.4, 4.11, 5.4
+#[test]
+fn a_group_left_behind_as_it_was_to_hear_still_sees_a_task_fail() {
+    let clock = ManualClock::new();
+    let executor = Executor::builder().clock(clock.clone()).build();
+    let task = executor.spawn(async {
+        let mut all = pin!(group(async |g: Group| {
+            g.spawn(async {
+                sleep(seconds(3)).await;
+                Err::<(), _>(Spilled("late").into())
+            })
+            .detach();
+            pending::<anyhow::Result<()>>().await
+        }));
+        let mut told = pin!(scope(pending::<()>()));
+        poll_fn(|cx| match told.as_mut().poll(cx) {
+            Poll::Ready(told) => {
+                told.unwrap_err().accept();
+                Poll::Ready(())
+            }
+            Poll::Pending => all.as_mut().poll(cx).map(|_| unreachable!("it waits")),
+        })
+        .await;
+        sleep(seconds(1)).await;
+        Ok(words(&all.await.unwrap_err()))
+    });
+    executor.run_until_idle();
+    task.cancel();
+    executor.run_until_idle();
+    for _ in 0..3 {
+        clock.advance(seconds(1));
+        executor.run_until_idle();
+    }
+    assert!(task.is_finished(), "the group has ended");
+    let words = executor.block_on(async { Ok(task.await?) }).unwrap();
+    assert_eq!(words, Spilled("late").to_string());
 }

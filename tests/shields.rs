@@ -387,3 +387,40 @@ fn the_second_interrupt_goes_through_a_shield() {
     drop(task);
     play.close();
 }
+
+// Its scope has heard already by way of the one inside, though another shield in it
+// went on for longer.
+// promise 4.7, 4.13
+#[test]
+fn the_scope_around_is_not_told_after_one_inside_of_it_whichever_shield_ends_first() {
+    for (long, short) in [(4, 2), (2, 4), (3, 3)] {
+        let play = Play::new();
+        let task = play.spawn(|said| async move {
+            let inner = async {
+                let told = scope(async {
+                    shield(sleep(secs(short))).await;
+                    pending::<()>().await
+                });
+                told.await.unwrap_err().accept();
+                said.say("inner told");
+                sleep(secs(60)).await;
+            };
+            let outer = scope(async {
+                let written = async {
+                    shield(sleep(secs(long))).await;
+                    sleep(secs(60)).await;
+                };
+                futures::join!(written, inner)
+            });
+            let beside = async { scope(pending::<()>()).await.unwrap_err().accept() };
+            let (outer, ()) = futures::join!(outer, beside);
+            said.say(format!("outer told: {}", outer.is_err()));
+            Ok(())
+        });
+        play.turn();
+        task.cancel();
+        assert_eq!(play.run(), ["inner told", "outer told: false"], "{long} {short}");
+        drop(task);
+        play.close();
+    }
+}

@@ -382,7 +382,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
                 state.descent.meet_taker();
                 self.told(delivery);
             }
-            if !self.place.is_chosen() {
+            if !state.is_some_and(|state| self.place.is_chosen(state)) {
                 self.see_to_failures(state);
             }
             if self.ending.is_some() && self.members.live.get() == 0 {
@@ -429,7 +429,7 @@ impl<T> AroundGroup<T> {
             };
             match heard {
                 Heard::Pending(found) => {
-                    if self.place.is_chosen() {
+                    if state.is_some_and(|state| self.place.is_chosen(state)) {
                         return found.tally; // it hears when it is polled next
                     }
                     self.see_to_failures(state);

@@ -25,7 +25,7 @@
 //! ```text
 //! HEARKEN_SEEDS=100000 HEARKEN_FIRST_SEED=5000 cargo test --test cancellation_model
 //! HEARKEN_WITH="Group Shield" HEARKEN_WITHOUT="Bomb" HEARKEN_FAULTS=20 cargo test …
-//! HEARKEN_AT=/tmp/seed cargo test … -- --exact also_in_debug_mode
+//! HEARKEN_AT=last-seed cargo test … -- --exact also_in_debug_mode
 //! ```
 //!
 //! A fault says how to run its seed alone. A seed is a program as long as
