@@ -304,6 +304,13 @@ impl Place {
         if hold.request().is_some_and(|delivery| Some(delivery.task) != state.running_name()) {
             hold = Hold::Nothing;
         }
+        // It was to take this, and was left behind: whoever sends it sends it still.
+        if let Hold::Chosen(chosen) = hold {
+            hold = match state.descent.number() {
+                0 => Hold::Outward(chosen),
+                _ => Hold::Chosen(chosen),
+            };
+        }
         if carried.is_some() {
             self.set_seen(state);
         }
