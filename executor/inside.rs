@@ -83,8 +83,8 @@ fn pass_with_region<T>(
         let called = state.members.borrow_mut().call_all(region, number, acts);
         state.call_members(called);
     }
+    region.iter().for_each(|region| region.clear_met());
     let mut poll = |region: &mut Option<Rc<Region>>| {
-        region.iter().for_each(|region| region.clear_touched());
         let inner = state.descent.enter(WakerKey::of(waker), region.take());
         let polled = poll();
         (polled, inner.leave(region))
@@ -147,19 +147,20 @@ fn is_to_be_polled_again(
         *attempt = 0;
     }
     let is_watched = watched.is_some() || state.descent.is_watched();
-    if !is_watched || region.is_touched() || state.descent.looking() == Looking::Pays {
+    if !is_watched || state.descent.looking() == Looking::Pays {
         return false;
     }
-    // A sign of life is enough: as long as one holds it, it is held.
+    // One who has come is enough: as long as one holds it, it is held.
     let holds = |inside: &Tally| match watched {
         Some(watched) => watched.is_held_by(inside),
         None => inside.holds_any(),
     };
     let sends = |inside: &Tally| inside.outward > 0;
-    let members = region.holders();
-    let holder = if holds(&members) && !holds(&found.tally) {
+    let (members, mut met) = (region.holders(), found.tally);
+    met += region.met();
+    let holder = if holds(&members) && !holds(&met) {
         state.members.borrow_mut().a_holder(region, holds)
-    } else if sends(&members) && !sends(&found.tally) {
+    } else if sends(&members) && !sends(&met) {
         state.members.borrow_mut().a_holder(region, sends)
     } else {
         None

@@ -47,8 +47,8 @@ pub(crate) struct Region {
     called_for: Cell<u64>,
     /// Of those that were called, how many have not been polled since.
     unreached: Cell<u32>,
-    /// Whether any has been polled since this was last cleared.
-    touched: Cell<bool>,
+    /// What those hold who have been polled since this was last cleared.
+    met: Cell<Tally>,
 }
 
 impl Default for Region {
@@ -61,7 +61,7 @@ impl Default for Region {
             responsive: Cell::default(),
             called_for: Cell::default(),
             unreached: Cell::default(),
-            touched: Cell::default(),
+            met: Cell::default(),
         }
     }
 }
@@ -83,12 +83,12 @@ impl Region {
         self.unreached.get() > 0
     }
 
-    pub(crate) fn clear_touched(&self) {
-        self.touched.set(false);
+    pub(crate) fn clear_met(&self) {
+        self.met.set(Tally::NONE);
     }
 
-    pub(crate) fn is_touched(&self) -> bool {
-        self.touched.get()
+    pub(crate) fn met(&self) -> Tally {
+        self.met.get()
     }
 }
 
@@ -143,7 +143,6 @@ impl Members {
         self.entries = self.entries.wrapping_add(1);
         let (entry, previous) = (self.entries, region.last.get());
         region.responsive.set(region.responsive.get() + 1);
-        region.touched.set(true);
         let member = Member {
             region,
             entry,
@@ -198,7 +197,6 @@ impl Members {
             return false;
         };
         member.uncall(Called::Reached);
-        member.region.touched.set(true);
         true
     }
 
@@ -214,6 +212,9 @@ impl Members {
             let mut sum = member.region.holders.get() - before;
             sum += holds;
             member.region.holders.set(sum);
+            let mut met = member.region.met.get();
+            met += holds;
+            member.region.met.set(met);
         }
     }
 

@@ -31,6 +31,14 @@ pub struct Request {
     is_taken_back: bool,
 }
 
+/// What a shield held that is through, or was given up.
+pub struct Through {
+    request: RequestId,
+    shield: NodeId,
+    /// Where it stood.
+    from: NodeId,
+}
+
 enum Owner {
     Task(TaskId),
     /// A deadline or a group.
@@ -99,7 +107,7 @@ impl World {
                     held.retain(|request| !taken_back.contains(request));
                 }
             }
-            self.through.retain(|(request, _)| !taken_back.contains(request));
+            self.through.retain(|through| !taken_back.contains(&through.request));
             for request in taken_back {
                 self.answer(request);
                 self.requests[request].is_taken_back = true;
@@ -326,7 +334,7 @@ impl World {
     /// nothing inside of that holds it any more (4.7). Such a request, for this
     /// scope.
     pub fn held_by_a_shield_until_now(&mut self, scope: NodeId) -> Option<RequestId> {
-        let is_to_us = |world: &World, (request, from): (RequestId, NodeId)| {
+        let is_to_us = |world: &World, &Through { request, from, .. }: &Through| {
             let Some(owner) = world.owner(request).filter(|&owner| world.is_active(owner)) else {
                 return false;
             };
@@ -340,10 +348,10 @@ impl World {
                 && !world.holds(scope, request)
         };
         let through = std::mem::take(&mut self.through);
-        let (to_us, others): (Vec<_>, _) = through.into_iter().partition(|&it| is_to_us(self, it));
+        let (to_us, others): (Vec<_>, _) = through.into_iter().partition(|it| is_to_us(self, it));
         self.through = others;
         let heard = self.nodes[scope].scope_mut().expect("it is a scope").heard.clone();
-        let to_us = to_us.into_iter().map(|(request, _)| request);
+        let to_us = to_us.into_iter().map(|through| through.request);
         self.outermost(to_us.filter(|request| !heard.contains(request)))
     }
 
@@ -413,7 +421,7 @@ impl World {
     /// A shield is through, or has been given up.
     pub fn is_through(&mut self, shield: NodeId, held: Vec<RequestId>) {
         let Some(from) = self.nodes[shield].parent else { return };
-        self.through.extend(held.into_iter().map(|request| (request, from)));
+        self.through.extend(held.into_iter().map(|request| Through { request, shield, from }));
     }
 
     /// A node is kept and not polled any more: nothing in it takes part in
@@ -456,7 +464,10 @@ impl World {
         if self.just_parked.contains(&node) {
             return;
         }
-        for node in self.whole(node) {
+        let whole = self.whole(node);
+        // A shield that had given up what it held keeps off nothing of that.
+        self.through.retain(|through| !whole.contains(&through.shield));
+        for node in whole {
             self.nodes[node].entered = self.deliveries;
             // What others have answered meanwhile is nothing to it any more.
             if let State::Tasks(mut tasks) = self.nodes[node].state.clone() {

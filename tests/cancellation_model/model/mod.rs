@@ -34,7 +34,7 @@ mod tree;
 
 use crate::log::Log;
 use crate::program::{Moment, Program, Request as FromOutside, Step};
-use delivery::{Phase, Request, RequestId};
+use delivery::{Phase, Request, RequestId, Through};
 use outcome::{End, Ending, Error};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -105,8 +105,8 @@ struct World {
     phase: Phase,
     /// All that were ever taken, in order.
     taken: Vec<RequestId>,
-    /// What shields held that are through, and where those stood.
-    through: Vec<(RequestId, NodeId)>,
+    /// What shields held that are through.
+    through: Vec<Through>,
     /// What has been parked in the poll that is going on.
     just_parked: Vec<NodeId>,
     /// The tokens in what has been forgotten: they are never dropped.
