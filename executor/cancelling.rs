@@ -385,6 +385,7 @@ pub(crate) fn run(
 ) -> Ran {
     let poll: &mut dyn FnMut() -> Poll<()> = &mut poll;
     state.lend_rare(header);
+    let waits = header.rare(|rare| rare.cancel.waits);
     let (mut polled, mut found) = match answer {
         PollAnswer::Deliver if header.rare(|rare| rare.cancel.members_have_left()) => {
             return Ran::Drop;
@@ -403,11 +404,11 @@ pub(crate) fn run(
         PollAnswer::Drop | PollAnswer::Nothing => (Poll::Pending, Found::default()),
     };
     let mut deliveries = u32::from(answer == PollAnswer::Deliver);
-    let mut is_confirmed = answer != PollAnswer::Deliver && found.outward.is_none();
+    let mut is_confirmed = answer != PollAnswer::Deliver && !waits && found.outward.is_none();
     let mut paid = 0;
     while polled.is_pending() {
-        // Whoever took a request, or holds what goes outward, may have been left
-        // behind in the same poll.
+        // Whoever took a request, waits with one, or holds what goes outward, may have
+        // been left behind in the same poll.
         if state.descent.has_just_lost() {
             is_confirmed = false;
         }

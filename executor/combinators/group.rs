@@ -374,10 +374,14 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             let mut inside = Tally::default();
             if self.ending.is_none() {
                 inside = self.poll_body(state, body.as_mut(), cx);
-            } else if let Some(state) = state
+            }
+            let waits = self.ending.is_some() && self.members.live.get() > 0;
+            if waits
+                && let Some(state) = state
                 && let Some(delivery) = self.place.carried(state)
                 && !matches!(self.forwarding, Forwarding::Outward(_))
             {
+                // Only the tasks are left to be told; the body may have ended just now.
                 self.place.set_seen(state);
                 state.descent.meet_taker();
                 self.told(delivery);

@@ -287,11 +287,12 @@ impl World {
         if !self.has_listener(owner, self.deliveries) {
             return Delivery::Nobody;
         }
-        let taken = self.taken.len();
+        let (taken, choices) = (self.taken.len(), self.choices);
         let outer = self.carried.replace((request, delivery));
         let outer_phase = std::mem::replace(&mut self.phase, Phase::Choosing);
         let mut end = self.go_on_inside(owner);
-        if end.is_none() && self.inside(owner).into_iter().any(|node| self.is_chosen(node)) {
+        // Also if it has been taken back since: whoever was chosen did not go on.
+        if end.is_none() && self.choices > choices {
             self.phase = Phase::Acting;
             end = self.go_on_inside(owner);
         }
@@ -429,6 +430,7 @@ impl World {
     pub fn park(&mut self, parked: NodeId) {
         self.nodes[parked].is_parked = true;
         self.just_parked.push(parked);
+        self.gives_up(parked);
     }
 
     /// The poll is over. What a parked node was waiting with is given up (4.11);

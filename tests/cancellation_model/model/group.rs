@@ -24,7 +24,9 @@ impl World {
         let taken = self.taken.len();
         if self.has_body(node) {
             self.body_goes_on(node);
-        } else if let Some(request) = self.carried_to(node) {
+        }
+        let waits = !self.has_body(node) && !self.all_have_ended(node);
+        if waits && let Some(request) = self.carried_to(node) {
             // Only the tasks are left to be told.
             self.taken.push(request);
             self.passes_on_to_members(node, request);
@@ -33,8 +35,12 @@ impl World {
             return None;
         }
         self.aborts_if_one_has_failed(node, taken);
-        let all_ended = self.group_of(node).tasks.clone().iter().all(|&task| self.has_ended(task));
-        if self.has_body(node) || !all_ended { None } else { self.group_ends(node) }
+        let waits = self.has_body(node) || !self.all_have_ended(node);
+        if waits { None } else { self.group_ends(node) }
+    }
+
+    fn all_have_ended(&mut self, node: NodeId) -> bool {
+        self.group_of(node).tasks.clone().iter().all(|&task| self.has_ended(task))
     }
 
     fn group_of(&mut self, node: NodeId) -> &mut Group {

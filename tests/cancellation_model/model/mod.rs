@@ -103,6 +103,8 @@ struct World {
     /// The request that goes down at this moment, and the number of its delivery.
     carried: Option<(RequestId, usize)>,
     phase: Phase,
+    /// How often somebody was chosen to hear.
+    choices: usize,
     /// All that were ever taken, in order.
     taken: Vec<RequestId>,
     /// What shields held that are through.

@@ -165,6 +165,7 @@ impl World {
         // While it is found out who is there, it is only noted that it is.
         let scope = self.nodes[node].scope_mut().expect("only a scope is told");
         scope.chosen = Some(request);
+        self.choices += 1;
         Told::IsChosen
     }
 
@@ -194,6 +195,7 @@ impl World {
             true => scope.chosen = Some(request),
             false => scope.later = Some(request),
         }
+        self.choices += 1;
         Told::IsChosen
     }
 
