@@ -347,7 +347,13 @@ impl Descent {
 
     /// Polls something to which nothing that is carried gets through.
     pub(crate) fn keep_off<R>(&self, poll: impl FnOnce() -> R) -> R {
-        self.carry(0, None, false, poll)
+        let before = self.counted().unwrap_or_default();
+        let polled = self.carry(0, None, false, poll);
+        if let Some(tally) = self.counted() {
+            // Who took what an inner owner asked has not taken what is kept off.
+            self.tally.set(tally.with_takers_of(before));
+        }
+        polled
     }
 
     fn carry<R>(

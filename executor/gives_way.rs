@@ -59,15 +59,18 @@ impl GaveWay {
         cx.waker().wake_by_ref();
     }
 
-    /// Whether the owner goes first who has found this inside. `again`: what it
-    /// asks, it has asked before.
-    pub(crate) fn look(
-        &mut self,
-        state: &State,
-        cx: &Context<'_>,
-        found: &Found,
-        again: bool,
-    ) -> Way {
+    /// Whether what it has given way to in this turn has just been taken inside: that
+    /// counts for its own.
+    pub(crate) fn is_answered(&self, state: &State, found: &Found) -> bool {
+        let Some(carried) = state.descent.carried().filter(|_| found.tally.takes()) else {
+            return false;
+        };
+        let given = self.0.as_ref().and_then(|lately| lately.task);
+        given == Some((carried.request.id, state.turns.get()))
+    }
+
+    /// Whether the owner goes first who has found this inside.
+    pub(crate) fn look(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> Way {
         if let Some(lately) = &mut self.0 {
             lately.waits = false;
         }
@@ -84,7 +87,7 @@ impl GaveWay {
         }
         let turn = state.turns.get();
         let gives = if around.shielded {
-            self.gives_to_owner(around.asked && again, turn)
+            self.gives_to_owner(around.asked, turn)
         } else {
             let rests = state.resting_request();
             let is_held = rests.as_ref().is_some_and(|rests| found.tally.holds(rests));
@@ -93,7 +96,7 @@ impl GaveWay {
             }
             let rests = rests.filter(|_| !is_held).map(|rests| rests.request.id);
             rests.is_some_and(|rests| self.gives_to_task(rests, turn))
-                || self.gives_to_owner(around.asked && again, turn)
+                || self.gives_to_owner(around.asked, turn)
                 || state.has_undelivered_request()
         };
         // After a delivery a poll that only pays for members is not one to act in.

@@ -160,7 +160,8 @@ impl Place {
             found.outward = stopped.or(found.outward);
             return (polled, found);
         }
-        let confirm = || self.poll_inside(state, cx, None, poll);
+        let watched = stopped.clone().map(Watched::Outward);
+        let confirm = || self.poll_inside(state, cx, watched.as_ref(), poll);
         let (polled, mut found) = descent.look(Looking::Confirms, confirm);
         found.outward = found.outward.or(stopped);
         (polled, found)
@@ -371,7 +372,8 @@ impl Place {
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
             let mut holds = inside.remembered();
             holds += own;
-            let hears = self.is_chosen(state) || stops;
+            let hears = self.is_chosen(state)
+                || self.cold.as_ref().is_some_and(|cold| cold.hold.is_chosen());
             holds.chosen += u32::from(hears && state.descent.is_choosing());
             home.members.borrow_mut().set_holds(*key, holds);
         }

@@ -174,6 +174,12 @@ impl Tally {
         self.shields > 0 || self.new_shields > 0 || self.passes()
     }
 
+    /// The same, but for those who took or will take something.
+    pub(crate) fn with_takers_of(self, before: Tally) -> Tally {
+        let Tally { took, chosen, newcomers, .. } = before;
+        Tally { took, chosen, newcomers, ..self }
+    }
+
     /// What a member is remembered by until it is polled again.
     pub(crate) fn remembered(self) -> Tally {
         Tally { took: 0, newcomers: 0, ..self }
@@ -267,6 +273,10 @@ impl Hold {
             Hold::Outward(delivery) => delivery.is_sent(),
             Hold::Chosen(_) => true,
         }
+    }
+
+    pub(crate) fn is_chosen(&self) -> bool {
+        matches!(self, Hold::Chosen(_))
     }
 
     pub(crate) fn is_outward(&self) -> bool {
@@ -400,11 +410,6 @@ impl Asking {
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
-    /// Whether it has been delivered yet.
-    pub(crate) fn was_delivered(&self) -> bool {
-        self.asked != Asked::NotYet
-    }
-
     /// The poll of the inside is over.
     pub(crate) fn settle(&mut self, inside: &Tally) -> OwnerAnswer {
         let asked = self.asked;
@@ -519,8 +524,16 @@ impl Forwarding {
     /// This cannot be passed on, and goes outward.
     pub(crate) fn go_outward(&mut self, delivery: Arc<Delivery>) {
         self.ends();
-        let counts = match self.request() {
-            Some(before) => outermost(before.clone(), delivery),
+        let counts = match self.request().cloned() {
+            Some(before) if Arc::ptr_eq(&before, &delivery) => delivery,
+            Some(before) => {
+                let (counts, other) = match counts_before(&before, &delivery) {
+                    true => (before, delivery),
+                    false => (delivery, before),
+                };
+                other.set_heard(); // answered with the one that counts
+                counts
+            }
             None => delivery,
         };
         *self = Forwarding::Outward(Sent::new(counts));

@@ -518,13 +518,16 @@ impl<T> AroundGroup<T> {
     /// aborted, if it is.
     fn settle_abort(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> OwnerAnswer {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
-        let again = abort.was_delivered();
+        if self.gave_way.is_answered(state, found) {
+            abort.delivery.set_heard();
+            return OwnerAnswer::Rest;
+        }
         let answer = abort.settle(&found.tally);
         if answer != OwnerAnswer::AskAgain {
             self.gave_way.rests();
             return answer;
         }
-        match self.gave_way.look(state, cx, found, again) {
+        match self.gave_way.look(state, cx, found) {
             Way::Free if found.listens => OwnerAnswer::AskAgain,
             Way::Free => OwnerAnswer::Act,
             Way::Given => OwnerAnswer::Rest,

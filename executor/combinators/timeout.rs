@@ -450,7 +450,7 @@ impl Deadline {
     #[inline]
     fn deadline(&self) -> Instant {
         match (&self.passed, &self.handle) {
-            (Passed::Told(asking), _) if asking.delivery.is_taken() => Instant::NEVER,
+            (Passed::Told(asking), _) if !asking.is_untaken() => Instant::NEVER,
             (Passed::Outward(_) | Passed::Answered, _) => Instant::NEVER,
             (_, Some(handle)) => handle.deadline().unwrap_or(Instant::NEVER),
             (_, None) => self.due.instant(),
@@ -504,6 +504,10 @@ impl Deadline {
             Passed::Outward(own) if found.tally.holds_outward(own) => Look::Wait,
             Passed::Outward(own) => Look::Over(Some(own.clone())),
             Passed::Answered => Look::Wait,
+            Passed::Told(asking) if self.gave_way.is_answered(state, found) => {
+                asking.delivery.set_heard();
+                Look::Wait
+            }
             Passed::Told(asking) => match asking.settle(&found.tally) {
                 OwnerAnswer::Rest => {
                     self.gave_way.rests();
@@ -530,8 +534,7 @@ impl Deadline {
 
     /// It has passed. Does another request go first?
     fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
-        let again = self.passed.asking().is_some();
-        let way = self.gave_way.look(state, cx, found, again);
+        let way = self.gave_way.look(state, cx, found);
         if way == Way::Answered {
             match &self.passed {
                 Passed::Told(asking) => asking.delivery.set_heard(),
@@ -570,13 +573,6 @@ impl Passed {
         if let Some(name) = state.running_name().filter(|&name| name != own.task) {
             let own = state.delivery(own.request.clone(), name, own.rank);
             *self = Passed::Told(Asking::new(own));
-        }
-    }
-
-    fn asking(&self) -> Option<&Asking> {
-        match self {
-            Passed::Told(asking) => Some(asking),
-            _ => None,
         }
     }
 

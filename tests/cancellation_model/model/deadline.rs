@@ -173,7 +173,7 @@ impl World {
             };
             asked.is_some_and(|asked| !self.is_answered(asked))
         };
-        if own.is_some() && around.iter().any(has_asked) {
+        if around.iter().any(has_asked) {
             let turn = self.turn;
             gives |= *self.nodes[node].gave_way.to_owner.get_or_insert(turn) == turn;
         }

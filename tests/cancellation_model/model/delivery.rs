@@ -223,6 +223,10 @@ impl World {
         !self.requests[request].is_over && self.requests[request].hearings > 0
     }
 
+    pub fn is_over(&self, request: RequestId) -> bool {
+        self.requests[request].is_over
+    }
+
     /// It is over: with its owner, taken back, or counted with another.
     pub fn answer(&mut self, request: RequestId) {
         self.requests[request].is_over = true;
@@ -347,6 +351,7 @@ impl World {
                 && world.is_heard(request)
                 && !world.is_asked_again(request)
                 && !world.holds(scope, request)
+                && !world.an_outer_one_is_due(scope, request)
         };
         let through = std::mem::take(&mut self.through);
         let (to_us, others): (Vec<_>, _) = through.into_iter().partition(|it| is_to_us(self, it));
@@ -354,6 +359,15 @@ impl World {
         let heard = self.nodes[scope].scope_mut().expect("it is a scope").heard.clone();
         let to_us = to_us.into_iter().map(|through| through.request);
         self.outermost(to_us.filter(|request| !heard.contains(request)))
+    }
+
+    /// Whether a request to the task that counts more than this one is not held any
+    /// more: whoever hears of that has heard of this.
+    fn an_outer_one_is_due(&self, scope: NodeId, request: RequestId) -> bool {
+        let task = self.nodes[scope].task;
+        let is_held = |due| self.tasks[task].root.is_some_and(|root| self.holds(root, due));
+        let due = self.latest_unanswered(task).filter(|&due| !is_held(due));
+        due.is_some_and(|due| self.rank(due) < self.rank(request))
     }
 
     /// Whoever hears of a request to the task has heard of those before it too.

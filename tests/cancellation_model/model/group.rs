@@ -72,14 +72,14 @@ impl World {
     /// Nobody in the body takes the request: the body is dropped. A request of
     /// somebody else goes on to the tasks.
     fn takes(&mut self, node: NodeId, request: RequestId) {
+        match self.group_of(node).abort == Some(request) {
+            true => self.answer(request),
+            false => self.passes_on_to_members(node, request),
+        }
         let body = self.nodes[node].children[0];
         if let Some(panicked) = self.discard(body, Some(request)) {
             self.body_ended(node, End::Panic(panicked));
         }
-        if self.group_of(node).abort == Some(request) {
-            return self.answer(request);
-        }
-        self.passes_on_to_members(node, request);
     }
 
     fn passes_on_to_members(&mut self, node: NodeId, request: RequestId) {
@@ -102,7 +102,13 @@ impl World {
             }
             // It only says that the group has another.
             End::Error(Error::OwnedByGroup) if has_errors => {}
-            end => self.group_of(node).answer = Some(end),
+            end => {
+                let failed = end != End::Value;
+                self.group_of(node).answer = Some(end);
+                if failed {
+                    self.aborts(node);
+                }
+            }
         }
     }
 
@@ -123,20 +129,12 @@ impl World {
     /// As for a deadline, a request from further out goes first, and the abort
     /// is answered with it.
     fn aborts_if_one_has_failed(&mut self, node: NodeId, taken: usize) {
-        let Group { errors, answer, abort, passed, tasks, .. } = self.group_of(node).clone();
+        let Group { errors, answer, abort, .. } = self.group_of(node).clone();
         let failed = !errors.is_empty() || matches!(answer, Some(End::Error(_) | End::Panic(_)));
         let own = match abort {
             Some(own) => own,
             None if !failed => return,
-            None => {
-                let own = self.own_request(node, "Group", "its group");
-                self.group_of(node).abort = Some(own);
-                if passed.is_empty() {
-                    let youngest_first: Vec<TaskId> = tasks.into_iter().rev().collect();
-                    self.pass_on(own, &youngest_first);
-                }
-                own
-            }
+            None => self.aborts(node),
         };
         if self.outer_one_is_taken(node, taken) {
             self.answer(own);
@@ -153,6 +151,21 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A task or the body has failed. Answers the request for the body.
+    fn aborts(&mut self, node: NodeId) -> RequestId {
+        if let Some(own) = self.group_of(node).abort {
+            return own;
+        }
+        let own = self.own_request(node, "Group", "its group");
+        let group = self.group_of(node);
+        group.abort = Some(own);
+        if group.passed.is_empty() {
+            let youngest_first: Vec<TaskId> = group.tasks.iter().copied().rev().collect();
+            self.pass_on(own, &youngest_first);
+        }
+        own
     }
 
     /// The body and all tasks have ended.

@@ -284,6 +284,7 @@ impl World {
         }
         self.merge(task);
         let unanswered = self.tasks[task].asked.iter().copied().rfind(|&r| !self.is_answered(r));
+        let unanswered = unanswered.or_else(|| self.sent_by_parked(task));
         let ending = match (end, unanswered) {
             (End::Value, None) => Ending::Value,
             (End::Value, Some(request)) => Ending::Cancelled(request),
@@ -292,6 +293,18 @@ impl World {
             (End::Panic(label), _) => Ending::Panicked(label),
         };
         self.ends(task, ending);
+    }
+
+    /// A request to a task that what was parked in this very poll has sent outward,
+    /// if that is found.
+    fn sent_by_parked(&self, task: TaskId) -> Option<RequestId> {
+        let parked = self.just_parked.iter().filter(|_| self.finds_parked());
+        let mut sent = parked.flat_map(|&node| self.whole(node));
+        sent.find_map(|node| {
+            self.nodes[node].outward().filter(|&sent| {
+                self.nodes[node].task == task && self.rank(sent) == 0 && !self.is_over(sent)
+            })
+        })
     }
 
     /// Nobody takes the request: the future is dropped (4.2). A panic in the

@@ -225,6 +225,11 @@ impl World {
             self.enter(node, inside);
         }
         let carried = self.carried_to(node);
+        // One that is through before it is known who hears has kept off nothing.
+        let before = match &self.nodes[node].state {
+            State::Shield(held) => held.clone(),
+            _ => vec![],
+        };
         if let (Some(request), State::Shield(held)) = (carried, &mut self.nodes[node].state) {
             held.push(request);
         }
@@ -232,9 +237,7 @@ impl World {
         let end = self.go_on_inside(node);
         self.carried = outer;
         let end = end?;
-        if let State::Shield(held) = self.nodes[node].state.clone() {
-            self.is_through(node, held);
-        }
+        self.is_through(node, before);
         if !matches!(end, End::Panic(_)) {
             self.say(node, "is through");
         }
