@@ -356,8 +356,46 @@ pub(crate) fn after_poll(state: &State, header: &Header, poll: impl FnMut() -> P
             state.descent.clear();
             return Ran::Pending;
         }
+        if signs.is_plain_beside_region() && keep_region(state, header, signs) {
+            return Ran::Pending;
+        }
     }
     run(state, header, PollAnswer::Poll, poll)
+}
+
+/// Lays out the region of a task in which nothing rests, and then the poll of it is
+/// a plain one. False if there is more to look at.
+fn lay_out_region(state: &State, header: &Header) -> bool {
+    header.rare(|rare| {
+        let cancel = &mut rare.cancel;
+        let rests = cancel.waits || cancel.asking.is_some() || !cancel.outward.is_nothing();
+        if !rests && let Some(region) = cancel.region.take() {
+            state.descent.set_region(region);
+        }
+        !rests
+    })
+}
+
+/// A plain poll has met nobody but listeners and members of the task's region. False
+/// if some of those have passed a request on.
+#[inline(never)]
+fn keep_region(state: &State, header: &Header, signs: Signs) -> bool {
+    let Some(region) = state.descent.take_region_if(|members| !members.waits()) else {
+        return false;
+    };
+    let listens = signs.has(Signs::LISTENS);
+    let region = Some(region).filter(|region| !region.is_empty());
+    state.lend_rare(header);
+    header.life.set(match (&region, listens) {
+        (Some(_), _) => Life::Involved,
+        (None, true) => Life::Listening,
+        (None, false) => Life::Waiting,
+    });
+    header.rare(|rare| {
+        rare.cancel.listens_directly = listens;
+        rare.cancel.region = region;
+    });
+    true
 }
 
 /// After a plain poll that was ready, or panicked.
@@ -383,6 +421,12 @@ pub(crate) fn run(
     answer: PollAnswer,
     mut poll: impl FnMut() -> Poll<()>,
 ) -> Ran {
+    if answer == PollAnswer::Attend && lay_out_region(state, header) {
+        return match poll() {
+            Poll::Pending => after_poll(state, header, &mut poll as &mut dyn FnMut() -> Poll<()>),
+            Poll::Ready(()) => after_end(state, header),
+        };
+    }
     let poll: &mut dyn FnMut() -> Poll<()> = &mut poll;
     state.lend_rare(header);
     let (mut polled, mut found) = match answer {

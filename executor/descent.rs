@@ -110,6 +110,12 @@ impl Signs {
     pub(crate) fn is_plain(self) -> bool {
         self.only(Signs::PLAIN) == self
     }
+
+    /// The same, beside the members of a region.
+    #[inline]
+    pub(crate) fn is_plain_beside_region(self) -> bool {
+        self.only(Signs::PLAIN.and(Signs::REGION)) == self
+    }
 }
 
 /// What the poll that is going on is for.
@@ -510,6 +516,20 @@ impl Descent {
         let region = self.region.borrow_mut().get_or_insert_default().clone();
         self.signs.set(self.signs.get().and(Signs::REGION));
         region
+    }
+
+    /// What is polled from here on is in a task that has this region.
+    pub(crate) fn set_region(&self, region: Rc<Region>) {
+        *self.region.borrow_mut() = Some(region);
+        self.signs.set(Signs::REGION);
+    }
+
+    /// The poll of a task is over that has met nobody but listeners, and members of
+    /// this region: takes it, unless they hold something else.
+    pub(crate) fn take_region_if(&self, holders: impl Fn(&Tally) -> bool) -> Option<Rc<Region>> {
+        let region = self.region.borrow_mut().take_if(|region| holders(&region.holders()))?;
+        self.signs.set(Signs::NONE);
+        Some(region)
     }
 
     /// Whether this is the region of the nearest place around.
