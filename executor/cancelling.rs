@@ -186,6 +186,9 @@ impl State {
     /// The running task may have answered all that was asked of it.
     pub(crate) fn is_heard_in_running_task(&self) {
         self.with_running(|header| {
+            if header.life.get() != Life::PollingCancelRequested {
+                return; // it has answered, or was not asked
+            }
             let unanswered = header.if_rare(|rare| rare.cancel.is_unanswered()) == Some(true);
             if !unanswered && !header.has_undelivered_request() {
                 header.withdraw_cancel();
@@ -233,12 +236,17 @@ impl State {
     /// Drops what is inside of a place because of a request, so that a panic in
     /// the drop can say why there was one, and that no other request is lost.
     pub(crate) fn drop_inside(&self, cause: &Delivery, drop: impl FnOnce()) {
-        let set = |why: Option<Why>| {
-            self.with_running(|header| header.rare(|rare| rare.cancel.dropping = why));
-        };
-        set(Some(cause.request.why.clone()));
+        let task = self.running.get();
+        self.dropping.set(task.map(|task| (task, cause.request.why.clone())));
         self.descent.drop_because_of(cause.rank, drop);
-        set(None);
+        self.dropping.set(None);
+    }
+
+    /// A task has panicked: because of what something inside was being dropped, if
+    /// it was.
+    pub(crate) fn was_dropping(&self, header: &Header) -> Option<Why> {
+        let dropping = self.dropping.take().filter(|(task, _)| *task == header.id);
+        dropping.map(|(_, why)| why)
     }
 
     // ---- Circles ----------------------------------------------------------------------

@@ -80,17 +80,18 @@ impl Place {
 
     #[inline(never)]
     fn arrive_as_member(&mut self, state: &Rc<State>, cx: &Context<'_>) {
-        let member = self.cold.as_mut().and_then(|cold| cold.member.take());
+        let member = &mut self.cold().member;
         let before = match member {
-            Some((home, key)) if Rc::ptr_eq(&home, state) => Some(key),
+            Some((home, key)) if Rc::ptr_eq(home, state) => Some(*key),
             Some((home, key)) => {
-                home.leave_region(key);
+                home.leave_region(*key);
                 None
             }
             None => None,
         };
-        if let Some(key) = state.arrive(before, cx.waker()) {
-            self.cold().member = Some((state.clone(), key));
+        let after = state.arrive(before, cx.waker());
+        if after.is_none() || after != before {
+            *member = after.map(|key| (state.clone(), key));
         }
     }
 
