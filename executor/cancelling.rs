@@ -528,13 +528,11 @@ fn owes_a_poll(state: &State, header: &Header, paid: &mut u32) -> bool {
 /// nobody has taken.
 fn next_delivery(state: &State, header: &Header) -> Option<Arc<Delivery>> {
     let name = Name::new(state.number, header.id.ticket());
-    let plain = header.cancelling(|cancel, _| cancel.pending.is_none()).then(|| {
-        header.requested_at.take().map(|location| state.new_request(Why::Plain(location)))
-    });
-    header.requested_at.set(None);
+    let fresh = header.cancelling(|cancel, _| cancel.pending.take());
+    let plain = header.requested_at.take();
     header.rare(|rare| {
         let cancel = &mut rare.cancel;
-        let fresh = cancel.pending.take().or(plain.flatten());
+        let fresh = fresh.or_else(|| Some(state.new_request(Why::Plain(plain?))));
         let rests = cancel.asking.as_ref().filter(|asking| asking.is_unheard());
         match (fresh, rests) {
             // Of several that nobody has taken the first counts.

@@ -338,29 +338,33 @@ impl Descent {
         self.deliveries_ever.set(number);
         self.has_delivered.set(true);
         self.signs.set(self.signs.get().and(Signs::OWES));
-        let (polled, first) = self.carry(number, Some(delivery.clone()), false, &mut poll);
-        if polled.is_ready() || first.tally.chosen == 0 {
-            return (polled, first);
-        }
-        self.set_polls_again();
-        let (polled, mut found) = self.carry(number, Some(delivery.clone()), true, poll);
-        found.tally.took += first.tally.took + first.tally.chosen;
-        found.tally.newcomers += first.tally.newcomers;
-        found.heard = first.heard.into_iter().chain(found.heard).min();
-        found.outward = found.outward.or(first.outward);
-        (polled, found)
+        self.carry(number, Some(delivery.clone()), || {
+            let (polled, first) = poll();
+            if polled.is_ready() || first.tally.chosen == 0 {
+                return (polled, first);
+            }
+            self.set_polls_again();
+            self.acting.set(true);
+            let (polled, mut found) = poll();
+            found.tally.took += first.tally.took + first.tally.chosen;
+            found.tally.newcomers += first.tally.newcomers;
+            found.heard = first.heard.into_iter().chain(found.heard).min();
+            found.outward = found.outward.or(first.outward);
+            (polled, found)
+        })
     }
 
     /// Polls something to which nothing that is carried gets through.
     pub(crate) fn keep_off<R>(&self, poll: impl FnOnce() -> R) -> R {
-        self.carry(0, None, false, poll)
+        self.carry(0, None, poll)
     }
 
+    /// Carries this through what `poll` polls, or nothing. As yet nobody is to hear.
+    #[inline]
     fn carry<R>(
         &self,
         number: u64,
         delivery: Option<Arc<Delivery>>,
-        acting: bool,
         poll: impl FnOnce() -> R,
     ) -> R {
         struct Restore<'a>(&'a Descent, u64, Option<Arc<Delivery>>, bool);
@@ -373,7 +377,7 @@ impl Descent {
         }
         let around = self.carried.replace(delivery);
         let number = self.number.replace(number);
-        let _restore = Restore(self, number, around, self.acting.replace(acting));
+        let _restore = Restore(self, number, around, self.acting.replace(false));
         poll()
     }
 
@@ -434,6 +438,7 @@ impl Descent {
     }
 
     /// Polls while somebody waits until nothing inside holds a request.
+    #[inline]
     pub(crate) fn watch<R>(&self, poll: impl FnOnce() -> R) -> R {
         struct Restore<'a>(&'a Descent, bool);
         impl Drop for Restore<'_> {
@@ -450,6 +455,7 @@ impl Descent {
     }
 
     /// Polls for this.
+    #[inline]
     pub(crate) fn look<R>(&self, looking: Looking, poll: impl FnOnce() -> R) -> R {
         struct Restore<'a>(&'a Descent, Looking);
         impl Drop for Restore<'_> {
