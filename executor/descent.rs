@@ -547,6 +547,7 @@ impl Descent {
 
     /// Drops something because of a request: of a more outer one that is in hand
     /// there, the owner is to know.
+    #[inline]
     pub(crate) fn drop_because_of(&self, cause: Rank, drop: impl FnOnce()) {
         struct Restore<'a>(&'a Descent, Option<Rank>);
         impl Drop for Restore<'_> {
