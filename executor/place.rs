@@ -268,7 +268,12 @@ impl Place {
             outward.iter().for_each(|delivery| state.descent.send_outward(delivery));
             return Heard::Ready(output);
         }
-        if carried.is_none() && outward.is_none() && self.holds_nothing() {
+        // What was taken inside is not for this place.
+        let is_offered = carried.is_some() && !found.tally.takes();
+        if !is_offered && outward.is_none() && self.holds_nothing() {
+            if carried.is_some() {
+                self.set_seen(state);
+            }
             return Heard::Pending(found);
         }
         self.decide(state, hearings, carried, outward, found)
@@ -300,7 +305,8 @@ impl Place {
         found: Found,
     ) -> Heard<T> {
         let taken = found.tally.takes();
-        let mut hold = std::mem::take(&mut self.cold().hold);
+        let cold = self.cold.as_mut();
+        let mut hold = cold.map(|cold| std::mem::take(&mut cold.hold)).unwrap_or_default();
         // What was asked of the task that it was in before is not for this one.
         if hold.request().is_some_and(|delivery| Some(delivery.task) != state.running_name()) {
             hold = Hold::Nothing;
@@ -316,7 +322,9 @@ impl Place {
             self.set_seen(state);
         }
         let (hold, taking) = hold.settle(hearings, carried.clone(), outward, &found.tally);
-        self.cold().hold = hold;
+        if !hold.is_nothing() {
+            self.cold().hold = hold;
+        }
         let Some(taking) = taking else { return Heard::Pending(found) };
         let carried = carried.filter(|_| !taken);
         let other = carried.as_ref().filter(|carried| !Arc::ptr_eq(carried, &taking));
