@@ -248,12 +248,7 @@ enum Due {
 
 impl Deadline {
     fn new(due: Due) -> Deadline {
-        Deadline {
-            place: Place::untold(),
-            due,
-            cold: None,
-            gave_way: GaveWay::default(),
-        }
+        Deadline { place: Place::untold(), due, cold: None, gave_way: GaveWay::default() }
     }
 }
 
