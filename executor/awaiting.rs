@@ -151,35 +151,33 @@ impl<T> Task<T> {
         });
     }
 
-    /// What was asked of it in another task, or is over, counts no more.
+    /// What stands at the await, after what was asked of it in another task, or is
+    /// over, counts no more.
     #[inline]
-    fn refresh_forwarding(&self) {
+    fn with_awaited<R>(&self, work: impl FnOnce(&mut Forwarding) -> R) -> Option<R> {
         let home = self.home();
-        let Some(running) = home.running_name() else { return };
-        let refresh = |rare: &mut Rare| match rare.awaited.is_nothing() {
-            true => None,
-            false => rare.awaited.refresh(running),
-        };
-        let other = self.header().if_rare(refresh).flatten();
+        let running = home.running_name();
+        let refreshed = self.header().if_rare(|rare| {
+            if rare.awaited.is_nothing() {
+                return None;
+            }
+            let other = running.and_then(|running| rare.awaited.refresh(running));
+            Some((other, work(&mut rare.awaited)))
+        });
+        let (other, answer) = refreshed.flatten()?;
         other.into_iter().for_each(|other| home.wake_task(other));
+        Some(answer)
     }
 
     /// It waits on, and holds what it has passed on.
     fn suspend(&self, member: Option<MemberKey>) {
-        let (home, header) = (self.home(), self.header());
-        let mut holds = Tally::NONE;
-        let mut outward = None;
-        if header.has_rare() {
-            self.refresh_forwarding();
-            header.if_rare(|rare| match &rare.awaited {
-                Forwarding::Nothing => {}
-                Forwarding::Waiting(delivery, _) => holds = Tally::forward(delivery.rank),
-                Forwarding::Outward(delivery) => {
-                    holds = Tally::OUTWARD;
-                    outward = Some(Arc::clone(delivery));
-                }
-            });
-        }
+        let home = self.home();
+        let held = self.with_awaited(|awaited| match awaited {
+            Forwarding::Nothing => (Tally::NONE, None),
+            Forwarding::Waiting(delivery, _) => (Tally::forward(delivery.rank), None),
+            Forwarding::Outward(delivery) => (Tally::OUTWARD, Some(Arc::clone(delivery))),
+        });
+        let (holds, outward) = held.unwrap_or((Tally::NONE, None));
         home.descent.meet(holds, member.is_some());
         if let Some(key) = member {
             home.members.borrow_mut().set_holds(key, holds);
@@ -233,15 +231,14 @@ impl<T> Task<T> {
             header.rare(|rare| rare.awaited.go_outward(delivery));
         }
         let cancelled = header.ending() == Some(Ending::Cancelled);
-        self.refresh_forwarding();
-        let stays = header.if_rare(|rare| match &rare.awaited {
+        let stays = self.with_awaited(|awaited| match awaited {
             Forwarding::Outward(_) => true,
             Forwarding::Waiting(..) if cancelled => {
-                rare.awaited.ends();
+                awaited.ends();
                 true
             }
             _ => {
-                rare.awaited = Forwarding::Nothing;
+                *awaited = Forwarding::Nothing;
                 false
             }
         });

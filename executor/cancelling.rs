@@ -186,6 +186,9 @@ impl State {
     /// The running task may have answered all that was asked of it.
     pub(crate) fn is_heard_in_running_task(&self) {
         self.with_running(|header| {
+            if header.life.get() != Life::PollingCancelRequested {
+                return; // it has answered, or was not asked
+            }
             let unanswered = header.if_rare(|rare| rare.cancel.is_unanswered()) == Some(true);
             if !unanswered && !header.has_undelivered_request() {
                 header.withdraw_cancel();
@@ -233,12 +236,17 @@ impl State {
     /// Drops what is inside of a place because of a request, so that a panic in
     /// the drop can say why there was one, and that no other request is lost.
     pub(crate) fn drop_inside(&self, cause: &Delivery, drop: impl FnOnce()) {
-        let set = |why: Option<Why>| {
-            self.with_running(|header| header.rare(|rare| rare.cancel.dropping = why));
-        };
-        set(Some(cause.request.why.clone()));
+        let task = self.running.get();
+        self.dropping.set(task.map(|task| (task, cause.request.why.clone())));
         self.descent.drop_because_of(cause.rank, drop);
-        set(None);
+        self.dropping.set(None);
+    }
+
+    /// A task has panicked: because of what something inside was being dropped, if
+    /// it was.
+    pub(crate) fn was_dropping(&self, header: &Header) -> Option<Why> {
+        let dropping = self.dropping.take().filter(|(task, _)| *task == header.id);
+        dropping.map(|(_, why)| why)
     }
 
     // ---- Circles ----------------------------------------------------------------------
@@ -356,8 +364,46 @@ pub(crate) fn after_poll(state: &State, header: &Header, poll: impl FnMut() -> P
             state.descent.clear();
             return Ran::Pending;
         }
+        if signs.is_plain_beside_region() && keep_region(state, header, signs) {
+            return Ran::Pending;
+        }
     }
     run(state, header, PollAnswer::Poll, poll)
+}
+
+/// Lays out the region of a task in which nothing rests, and then the poll of it is
+/// a plain one. False if there is more to look at.
+fn lay_out_region(state: &State, header: &Header) -> bool {
+    header.rare(|rare| {
+        let cancel = &mut rare.cancel;
+        let rests = cancel.waits || cancel.asking.is_some() || !cancel.outward.is_nothing();
+        if !rests && let Some(region) = cancel.region.take() {
+            state.descent.set_region(region);
+        }
+        !rests
+    })
+}
+
+/// A plain poll has met nobody but listeners and members of the task's region. False
+/// if some of those have passed a request on.
+#[inline(never)]
+fn keep_region(state: &State, header: &Header, signs: Signs) -> bool {
+    let Some(region) = state.descent.take_region_if(|members| !members.waits()) else {
+        return false;
+    };
+    let listens = signs.has(Signs::LISTENS);
+    let region = Some(region).filter(|region| !region.is_empty());
+    state.lend_rare(header);
+    header.life.set(match (&region, listens) {
+        (Some(_), _) => Life::Involved,
+        (None, true) => Life::Listening,
+        (None, false) => Life::Waiting,
+    });
+    header.rare(|rare| {
+        rare.cancel.listens_directly = listens;
+        rare.cancel.region = region;
+    });
+    true
 }
 
 /// After a plain poll that was ready, or panicked.
@@ -383,6 +429,12 @@ pub(crate) fn run(
     answer: PollAnswer,
     mut poll: impl FnMut() -> Poll<()>,
 ) -> Ran {
+    if answer == PollAnswer::Attend && lay_out_region(state, header) {
+        return match poll() {
+            Poll::Pending => after_poll(state, header, &mut poll as &mut dyn FnMut() -> Poll<()>),
+            Poll::Ready(()) => after_end(state, header),
+        };
+    }
     let poll: &mut dyn FnMut() -> Poll<()> = &mut poll;
     state.lend_rare(header);
     let waits = header.rare(|rare| rare.cancel.waits);
@@ -477,13 +529,11 @@ fn owes_a_poll(state: &State, header: &Header, paid: &mut u32) -> bool {
 /// nobody has taken.
 fn next_delivery(state: &State, header: &Header) -> Option<Arc<Delivery>> {
     let name = Name::new(state.number, header.id.ticket());
-    let plain = header.cancelling(|cancel, _| cancel.pending.is_none()).then(|| {
-        header.requested_at.take().map(|location| state.new_request(Why::Plain(location)))
-    });
-    header.requested_at.set(None);
+    let fresh = header.cancelling(|cancel, _| cancel.pending.take());
+    let plain = header.requested_at.take();
     header.rare(|rare| {
         let cancel = &mut rare.cancel;
-        let fresh = cancel.pending.take().or(plain.flatten());
+        let fresh = fresh.or_else(|| Some(state.new_request(Why::Plain(plain?))));
         let rests = cancel.asking.as_ref().filter(|asking| asking.is_unheard());
         match (fresh, rests) {
             // Of several that nobody has taken the first counts.

@@ -110,6 +110,12 @@ impl Signs {
     pub(crate) fn is_plain(self) -> bool {
         self.only(Signs::PLAIN) == self
     }
+
+    /// The same, beside the members of a region.
+    #[inline]
+    pub(crate) fn is_plain_beside_region(self) -> bool {
+        self.only(Signs::PLAIN.and(Signs::REGION)) == self
+    }
 }
 
 /// What the poll that is going on is for.
@@ -332,23 +338,26 @@ impl Descent {
         self.deliveries_ever.set(number);
         self.has_delivered.set(true);
         self.signs.set(self.signs.get().and(Signs::OWES));
-        let (polled, first) = self.carry(number, Some(delivery.clone()), false, &mut poll);
-        if polled.is_ready() || first.tally.chosen == 0 {
-            return (polled, first);
-        }
-        self.set_polls_again();
-        let (polled, mut found) = self.carry(number, Some(delivery.clone()), true, poll);
-        found.tally.took += first.tally.took + first.tally.chosen;
-        found.tally.newcomers += first.tally.newcomers;
-        found.heard = first.heard.into_iter().chain(found.heard).min();
-        found.outward = found.outward.or(first.outward);
-        (polled, found)
+        self.carry(number, Some(delivery.clone()), || {
+            let (polled, first) = poll();
+            if polled.is_ready() || first.tally.chosen == 0 {
+                return (polled, first);
+            }
+            self.set_polls_again();
+            self.acting.set(true);
+            let (polled, mut found) = poll();
+            found.tally.took += first.tally.took + first.tally.chosen;
+            found.tally.newcomers += first.tally.newcomers;
+            found.heard = first.heard.into_iter().chain(found.heard).min();
+            found.outward = found.outward.or(first.outward);
+            (polled, found)
+        })
     }
 
     /// Polls something to which nothing that is carried gets through.
     pub(crate) fn keep_off<R>(&self, poll: impl FnOnce() -> R) -> R {
         let before = self.counted().unwrap_or_default();
-        let polled = self.carry(0, None, false, poll);
+        let polled = self.carry(0, None, poll);
         if let Some(tally) = self.counted() {
             // Who took what an inner owner asked has not taken what is kept off.
             self.tally.set(tally.with_takers_of(before));
@@ -356,11 +365,12 @@ impl Descent {
         polled
     }
 
+    /// Carries this through what `poll` polls, or nothing. As yet nobody is to hear.
+    #[inline]
     fn carry<R>(
         &self,
         number: u64,
         delivery: Option<Arc<Delivery>>,
-        acting: bool,
         poll: impl FnOnce() -> R,
     ) -> R {
         struct Restore<'a>(&'a Descent, u64, Option<Arc<Delivery>>, bool);
@@ -373,7 +383,7 @@ impl Descent {
         }
         let around = self.carried.replace(delivery);
         let number = self.number.replace(number);
-        let _restore = Restore(self, number, around, self.acting.replace(acting));
+        let _restore = Restore(self, number, around, self.acting.replace(false));
         poll()
     }
 
@@ -434,6 +444,7 @@ impl Descent {
     }
 
     /// Polls while somebody waits until nothing inside holds a request.
+    #[inline]
     pub(crate) fn watch<R>(&self, poll: impl FnOnce() -> R) -> R {
         struct Restore<'a>(&'a Descent, bool);
         impl Drop for Restore<'_> {
@@ -450,6 +461,7 @@ impl Descent {
     }
 
     /// Polls for this.
+    #[inline]
     pub(crate) fn look<R>(&self, looking: Looking, poll: impl FnOnce() -> R) -> R {
         struct Restore<'a>(&'a Descent, Looking);
         impl Drop for Restore<'_> {
@@ -518,6 +530,20 @@ impl Descent {
         region
     }
 
+    /// What is polled from here on is in a task that has this region.
+    pub(crate) fn set_region(&self, region: Rc<Region>) {
+        *self.region.borrow_mut() = Some(region);
+        self.signs.set(Signs::REGION);
+    }
+
+    /// The poll of a task is over that has met nobody but listeners, and members of
+    /// this region: takes it, unless they hold something else.
+    pub(crate) fn take_region_if(&self, holders: impl Fn(&Tally) -> bool) -> Option<Rc<Region>> {
+        let region = self.region.borrow_mut().take_if(|region| holders(&region.holders()))?;
+        self.signs.set(Signs::NONE);
+        Some(region)
+    }
+
     /// Whether this is the region of the nearest place around.
     pub(crate) fn is_region_around(&self, region: &Rc<Region>) -> bool {
         self.region.borrow().as_ref().is_some_and(|around| Rc::ptr_eq(around, region))
@@ -527,6 +553,7 @@ impl Descent {
 
     /// Drops something because of a request: of a more outer one that is in hand
     /// there, the owner is to know.
+    #[inline]
     pub(crate) fn drop_because_of(&self, cause: Rank, drop: impl FnOnce()) {
         struct Restore<'a>(&'a Descent, Option<Rank>);
         impl Drop for Restore<'_> {

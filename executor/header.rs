@@ -14,7 +14,7 @@ use crate::id::{Name, TaskId};
 use crate::life::{CancelAnswer, Ending, Hearing, Held, Life, PollAnswer};
 use crate::region::{MemberKey, Region};
 use crate::report::TaskInfo;
-use crate::request::{Request, Why};
+use crate::request::Request;
 use crate::rules::{Asking, Forwarding, Hold};
 use anyhow::Error;
 use std::cell::{Cell, RefCell};
@@ -169,8 +169,6 @@ pub(crate) struct Cancelling {
     pub(crate) count: u32,
     /// So many there had been when the task said that it goes on.
     pub(crate) accepted: u32,
-    /// Why something inside is being dropped.
-    pub(crate) dropping: Option<Why>,
     /// Whether it has passed a request on, and waits.
     pub(crate) waits: bool,
     /// Tasks that have passed a request on to this one.
@@ -209,7 +207,7 @@ impl Lately {
 impl Cancelling {
     /// Whether there is, or was, anything in it.
     fn is_used(&self) -> bool {
-        let Cancelling { pending, asking, outward, region, lately, dropping, .. } = self;
+        let Cancelling { pending, asking, outward, region, lately, .. } = self;
         self.listens_directly
             || self.waits
             || (self.count, self.accepted, lately.latest) != (0, 0, 0)
@@ -217,7 +215,6 @@ impl Cancelling {
             || asking.is_some()
             || !outward.is_nothing()
             || region.is_some()
-            || dropping.is_some()
             || !self.asked_by.is_empty()
     }
 

@@ -12,7 +12,7 @@ use crate::descent::{Found, Looking, WakerKey};
 use crate::header::Header;
 use crate::id::Name;
 use crate::outcome::catch;
-use crate::region::{MemberKey, PATIENCE, Region};
+use crate::region::{MemberKey, PATIENCE, Polled, Region};
 use crate::report::{Report, ReportKind};
 use crate::rules::{Tally, Watched};
 use crate::state::State;
@@ -196,9 +196,12 @@ impl State {
         self.running.get().map(|id| Name::new(self.number, id.ticket()))
     }
 
+    /// Works on the header of the running task. `work` must not wake anybody: the
+    /// table is being looked at.
+    #[inline]
     pub(crate) fn with_running<R>(&self, work: impl FnOnce(&Header) -> R) -> Option<R> {
-        let task = self.running.get().and_then(|id| self.task(id))?;
-        Some(work(task.header()))
+        let id = self.running.get()?;
+        self.table.borrow().get(id).map(|task| work(task.header()))
     }
 
     /// Whether this is the waker by which the nearest place around is polled.
@@ -216,18 +219,20 @@ impl State {
             before.into_iter().for_each(|key| self.leave_region(key));
             return None;
         }
-        let stays = |key: &MemberKey| {
-            self.members.borrow_mut().is_polled(*key, |own| self.descent.is_region_around(own))
-        };
-        if let Some(key) = before.filter(stays) {
-            if !self.members.borrow().is_woken_by(key, waker) {
-                let waker = waker.clone(); // foreign: no borrow is held
-                let old = self.members.borrow_mut().set_waker(key, waker);
-                old.into_iter().for_each(|old| self.drop_waker(old));
+        if let Some(key) = before {
+            let is_around = |own: &Rc<Region>| self.descent.is_region_around(own);
+            let polled = self.members.borrow_mut().is_polled(key, waker, is_around);
+            match polled {
+                Polled::Stays => return Some(key),
+                Polled::HasAnotherWaker => {
+                    let waker = waker.clone(); // foreign: no borrow is held
+                    let old = self.members.borrow_mut().set_waker(key, waker);
+                    old.into_iter().for_each(|old| self.drop_waker(old));
+                    return Some(key);
+                }
+                Polled::HasMoved => self.leave_region(key),
             }
-            return Some(key);
         }
-        before.into_iter().for_each(|key| self.leave_region(key));
         let (waker, task) = (waker.clone(), self.running_name()?);
         let region = self.descent.region();
         Some(self.members.borrow_mut().enter(region, task, waker))
@@ -243,7 +248,9 @@ impl State {
     /// the task is polled once more instead, when this poll is over.
     fn call_members(&self, called: impl IntoIterator<Item = MemberKey>) {
         for key in called {
-            self.with_running(|header| self.descent.owe_a_poll(&header.queued));
+            if !self.descent.owes_a_poll() {
+                self.with_running(|header| self.descent.owe_a_poll(&header.queued));
+            }
             self.wake_member(key);
         }
     }

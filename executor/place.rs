@@ -80,17 +80,18 @@ impl Place {
 
     #[inline(never)]
     fn arrive_as_member(&mut self, state: &Rc<State>, cx: &Context<'_>) {
-        let member = self.cold.as_mut().and_then(|cold| cold.member.take());
+        let member = &mut self.cold().member;
         let before = match member {
-            Some((home, key)) if Rc::ptr_eq(&home, state) => Some(key),
+            Some((home, key)) if Rc::ptr_eq(home, state) => Some(*key),
             Some((home, key)) => {
-                home.leave_region(key);
+                home.leave_region(*key);
                 None
             }
             None => None,
         };
-        if let Some(key) = state.arrive(before, cx.waker()) {
-            self.cold().member = Some((state.clone(), key));
+        let after = state.arrive(before, cx.waker());
+        if after.is_none() || after != before {
+            *member = after.map(|key| (state.clone(), key));
         }
     }
 
@@ -268,7 +269,12 @@ impl Place {
             outward.iter().for_each(|delivery| state.descent.send_outward(delivery));
             return Heard::Ready(output);
         }
-        if carried.is_none() && outward.is_none() && self.holds_nothing() {
+        // What was taken inside is not for this place.
+        let is_offered = carried.is_some() && !found.tally.takes();
+        if !is_offered && outward.is_none() && self.holds_nothing() {
+            if carried.is_some() {
+                self.set_seen(state);
+            }
             return Heard::Pending(found);
         }
         self.decide(state, hearings, carried, outward, found)
@@ -300,7 +306,8 @@ impl Place {
         found: Found,
     ) -> Heard<T> {
         let taken = found.tally.takes();
-        let mut hold = std::mem::take(&mut self.cold().hold);
+        let cold = self.cold.as_mut();
+        let mut hold = cold.map(|cold| std::mem::take(&mut cold.hold)).unwrap_or_default();
         // What was asked of the task that it was in before is not for this one.
         if hold.request().is_some_and(|delivery| Some(delivery.task) != state.running_name()) {
             hold = Hold::Nothing;
@@ -316,7 +323,9 @@ impl Place {
             self.set_seen(state);
         }
         let (hold, taking) = hold.settle(hearings, carried.clone(), outward, &found.tally);
-        self.cold().hold = hold;
+        if !hold.is_nothing() {
+            self.cold().hold = hold;
+        }
         let Some(taking) = taking else { return Heard::Pending(found) };
         let carried = carried.filter(|_| !taken);
         let other = carried.as_ref().filter(|carried| !Arc::ptr_eq(carried, &taking));

@@ -109,6 +109,15 @@ impl MemberKey {
     }
 }
 
+/// What is to be done about a member that is polled.
+#[must_use]
+pub(crate) enum Polled {
+    Stays,
+    HasAnotherWaker,
+    /// It is in another region now, and has to leave and to enter again.
+    HasMoved,
+}
+
 struct Member {
     region: Rc<Region>,
     /// Tells the occupants of an index apart.
@@ -185,29 +194,26 @@ impl Members {
         member.waker
     }
 
-    /// It is polled. False if it has to leave, and enter again: it is in
-    /// another region now.
-    #[must_use]
+    /// It is polled with this waker.
     pub(crate) fn is_polled(
         &mut self,
         key: MemberKey,
+        waker: &Waker,
         in_region: impl Fn(&Rc<Region>) -> bool,
-    ) -> bool {
+    ) -> Polled {
         let Some(member) = self.get_mut(key).filter(|member| in_region(&member.region)) else {
-            return false;
+            return Polled::HasMoved;
         };
         member.uncall(Called::Reached);
-        true
-    }
-
-    pub(crate) fn is_woken_by(&self, key: MemberKey, waker: &Waker) -> bool {
-        let own = self.get(key).and_then(|member| member.waker.as_ref());
-        own.is_some_and(|own| own.will_wake(waker))
+        match &member.waker {
+            Some(own) if own.will_wake(waker) => Polled::Stays,
+            _ => Polled::HasAnotherWaker,
+        }
     }
 
     /// Says what it holds, until it is polled again.
     pub(crate) fn set_holds(&mut self, key: MemberKey, holds: Tally) {
-        if let Some(member) = self.get_mut(key) {
+        if let Some(member) = self.get_mut(key).filter(|member| member.holds != holds) {
             let before = std::mem::replace(&mut member.holds, holds);
             let mut sum = member.region.holders.get() - before;
             sum += holds;

@@ -471,6 +471,7 @@ impl Forwarding {
     /// through with, and what was asked of another task, counts no more.
     /// Answers the other task, which is to look after what it has asked.
     #[must_use]
+    #[inline]
     pub(crate) fn refresh(&mut self, task: Name) -> Option<Name> {
         let stale = self.request().filter(|d| d.is_over() || d.task != task)?;
         let other = Some(stale.task).filter(|&other| other != task);

@@ -23,7 +23,7 @@ use crate::life::{Ending, Life};
 use crate::outcome::catch;
 use crate::region::Members;
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
-use crate::request::Request;
+use crate::request::{Request, Why};
 use crate::run_queue::RunQueue;
 use crate::table::Table;
 use crate::wheel::{TimerKey, Wheel, Whom};
@@ -88,6 +88,8 @@ pub(crate) struct State {
     /// Those who are polled by wakers of their own.
     pub(crate) members: RefCell<Members>,
     pub(crate) requests_ever: Cell<u64>,
+    /// Why something in this task is being dropped.
+    pub(crate) dropping: Cell<Option<(TaskId, Why)>>,
     // What became of it?
     reports: RefCell<VecDeque<Report>>,
     pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
@@ -165,6 +167,7 @@ impl State {
             descent: Descent::default(),
             members: RefCell::default(),
             requests_ever: Cell::new(0),
+            dropping: Cell::new(None),
             reports: RefCell::default(),
             handler: Cell::new(None),
             hears_cancellations: Cell::new(false),

@@ -246,8 +246,7 @@ trait Staged<F: Future, T>: AnyTask {
     #[cold]
     fn panicked(&self, panicked: Panicked) {
         self.place().poll_panicked();
-        let dropping = self.header().if_rare(|rare| rare.cancel.dropping.take()).flatten();
-        self.through(Err(TaskError::Panicked(match dropping {
+        self.through(Err(TaskError::Panicked(match self.home().was_dropping(self.header()) {
             Some(why) => panicked.while_dropped(why, self.header().id),
             None => panicked,
         })));

@@ -27,6 +27,7 @@ use crate::interrupt;
 use crate::life::{Life, PollAnswer};
 use crate::outcome::catch;
 use crate::report::{DefaultHandler, Effect, Handler, Report, ReportKind, Verdict};
+use crate::request::Rank;
 use crate::state::{Phase, State};
 use crate::stop;
 use crate::table;
@@ -224,8 +225,9 @@ fn run_task(state: &State, task: &TaskRc) -> bool {
     };
     if ran == Ran::Drop {
         header.life.set(Life::Dropping);
-        task.as_ref().cancel();
-        state.descent.clear(); // what was lost with it
+        // What is lost with it nobody looks after.
+        state.descent.drop_because_of(Rank::TASK, || task.as_ref().cancel());
+        state.descent.clear();
     }
     state.running.set(None);
     if ran != Ran::Pending {

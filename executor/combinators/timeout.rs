@@ -125,7 +125,8 @@ pub fn timeout_by<F: Future>(
     f: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
     let due = Due::At(handle.deadline().unwrap_or(Instant::NEVER), "timeout_by");
-    Wrapped::new(f, Deadline { handle: Some(handle.clone()), ..Deadline::new(due) })
+    let cold = Cold { handle: Some(handle.clone()), passed: Passed::NotYet };
+    Wrapped::new(f, Deadline { cold: Some(Box::new(cold)), ..Deadline::new(due) })
 }
 
 /// A deadline that can be moved: [`timeout_by`]. Clones are the same deadline.
@@ -208,14 +209,23 @@ impl std::error::Error for Elapsed {}
 struct Deadline {
     place: Place,
     due: Due,
-    /// Who may move it.
-    handle: Option<TimeoutHandle>,
-    passed: Passed,
+    /// What few deadlines have.
+    cold: Option<Box<Cold>>,
     gave_way: GaveWay,
 }
 
+/// Of a deadline that somebody may move, or that has passed.
+#[derive(Default)]
+struct Cold {
+    /// Who may move it.
+    handle: Option<TimeoutHandle>,
+    passed: Passed,
+}
+
 /// Whether it has passed, and what came of it.
+#[derive(Default)]
 enum Passed {
+    #[default]
     NotYet,
     /// Those inside have been told.
     Told(Asking),
@@ -238,13 +248,7 @@ enum Due {
 
 impl Deadline {
     fn new(due: Due) -> Deadline {
-        Deadline {
-            place: Place::untold(),
-            due,
-            handle: None,
-            passed: Passed::NotYet,
-            gave_way: GaveWay::default(),
-        }
+        Deadline { place: Place::untold(), due, cold: None, gave_way: GaveWay::default() }
     }
 }
 
@@ -264,8 +268,10 @@ impl<F: Future> Around<F> for Deadline {
                     Poll::Pending => self.due.poll(cx).map(|()| Err(Elapsed)),
                 };
             };
-            if !matches!(self.passed, Passed::NotYet) || !self.place.is_polled_plainly(state) {
-                self.passed.comes_to(state);
+            if self.cold.is_some() || !self.place.is_polled_plainly(state) {
+                if let Some(cold) = &mut self.cold {
+                    cold.passed.comes_to(state);
+                }
                 let polled = self.poll_inside(state, cx, |cx| poll_future(&mut future, cx));
                 return self.go_on(state, future, cx, polled);
             }
@@ -308,6 +314,18 @@ enum Look {
 }
 
 impl Deadline {
+    fn passed(&self) -> &Passed {
+        self.cold.as_ref().map_or(&Passed::NotYet, |cold| &cold.passed)
+    }
+
+    fn set_passed(&mut self, passed: Passed) {
+        self.cold.get_or_insert_default().passed = passed;
+    }
+
+    fn handle(&self) -> Option<&TimeoutHandle> {
+        self.cold.as_ref()?.handle.as_ref()
+    }
+
     /// What is around those inside of it.
     #[inline]
     fn inside(&self, state: &State) -> Surroundings {
@@ -377,13 +395,13 @@ impl Deadline {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
-        let asked = match &self.passed {
+        let asked = match self.passed() {
             Passed::Told(asking) => asking.is_unheard(),
             passed => matches!(passed, Passed::Outward(_)),
         };
         let inside = self.inside(state);
         let inside = Surroundings { asked: inside.asked || asked, ..inside };
-        let watched = match &self.passed {
+        let watched = match self.passed() {
             Passed::Told(asking) if asking.is_unheard() => {
                 Some(Watched::Asked(asking.delivery.clone()))
             }
@@ -392,7 +410,7 @@ impl Deadline {
         };
         let watched = watched.or_else(|| self.place.watched());
         let place = &mut self.place;
-        let own = self.passed.delivery();
+        let own = self.cold.as_ref().and_then(|cold| cold.passed.delivery());
         let stops = |outward: &Arc<Delivery>| own.is_some_and(|own| Arc::ptr_eq(own, outward));
         state.descent.within(inside, || {
             let polled = place.poll_inside(state, cx, watched.as_ref(), &mut poll);
@@ -409,10 +427,10 @@ impl Deadline {
         delivery: Arc<Delivery>,
         poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
-        self.passed = Passed::Told(Asking::new(delivery.clone()));
+        self.set_passed(Passed::Told(Asking::new(delivery.clone())));
         state.descent.set_polls_again();
         let polled = state.descent.deliver(&delivery, || self.poll_inside(state, cx, &mut *poll));
-        if let Passed::Told(asking) = &mut self.passed {
+        if let Some(Passed::Told(asking)) = self.cold.as_mut().map(|cold| &mut cold.passed) {
             asking.delivered(&polled.1.tally);
         }
         if polled.0.is_ready() || !polled.1.tally.holds_any() {
@@ -430,11 +448,11 @@ impl Deadline {
     /// in the output: the deadline was passed on to us, and not swallowed.
     #[inline]
     fn answer<T>(&mut self, state: &State, output: T, found: Found) -> Result<T, Elapsed> {
-        if self.place.is_plain() && found.outward.is_none() && self.passed.delivery().is_none() {
+        if self.place.is_plain() && found.outward.is_none() && self.cold.is_none() {
             return Ok(output);
         }
         self.place.leave();
-        let own = self.passed.delivery();
+        let own = self.passed().delivery();
         if let Some(outward) = found.outward
             && !own.is_some_and(|own| Arc::ptr_eq(own, &outward))
         {
@@ -449,7 +467,8 @@ impl Deadline {
     /// they have heard that it has.
     #[inline]
     fn deadline(&self) -> Instant {
-        match (&self.passed, &self.handle) {
+        let Some(cold) = &self.cold else { return self.due.instant() };
+        match (&cold.passed, &cold.handle) {
             (Passed::Told(asking), _) if !asking.is_untaken() => Instant::NEVER,
             (Passed::Outward(_) | Passed::Answered, _) => Instant::NEVER,
             (_, Some(handle)) => handle.deadline().unwrap_or(Instant::NEVER),
@@ -469,19 +488,17 @@ impl Deadline {
     /// Whether it has not passed, as is plain to see of one that nobody moves.
     #[inline]
     fn waits(&mut self, cx: &mut Context<'_>) -> bool {
-        matches!(self.passed, Passed::NotYet)
-            && self.handle.is_none()
-            && self.due.poll(cx).is_pending()
+        self.cold.is_none() && self.due.poll(cx).is_pending()
     }
 
     #[inline(never)]
     fn look_closer(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
         if let Some(outward) = found.outward.take() {
-            if !self.passed.delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {
+            if !self.passed().delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {
                 // Another's goes first: whoever stops it drops us with it.
                 self.place.lets_outward(outward);
             } else {
-                self.passed = Passed::Outward(outward);
+                self.set_passed(Passed::Outward(outward));
             }
         }
         match self.place.sends_outward(state, &found.tally) {
@@ -493,11 +510,11 @@ impl Deadline {
             }
             None => {}
         }
-        match &mut self.passed {
+        match self.cold.as_mut().map_or(&mut Passed::NotYet, |cold| &mut cold.passed) {
             Passed::Outward(own) if !(own.is_sent() && found.tally.outward > 0) => {
                 // Those who sent it have been given up, or left behind.
                 let asking = Asking::again(own.clone());
-                self.passed = Passed::Told(asking);
+                self.set_passed(Passed::Told(asking));
                 cx.waker().wake_by_ref();
                 Look::Wait
             }
@@ -518,13 +535,13 @@ impl Deadline {
                 OwnerAnswer::AskAgain => self.asks(state, found),
             },
             Passed::NotYet => {
-                if let Some(deadline) = self.handle.as_ref().and_then(|handle| handle.moved(cx)) {
+                if let Some(deadline) = self.handle().and_then(|handle| handle.moved(cx)) {
                     self.due = Due::At(deadline, "timeout_by");
                 }
                 if self.due.poll(cx).is_pending() {
                     return Look::Wait;
                 }
-                if let Some(handle) = &self.handle {
+                if let Some(handle) = self.handle() {
                     handle.movable.expired.set(true);
                 }
                 if self.gives_way(state, cx, found) { Look::Wait } else { self.asks(state, found) }
@@ -536,16 +553,16 @@ impl Deadline {
     fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
         let way = self.gave_way.look(state, cx, found);
         if way == Way::Answered {
-            match &self.passed {
+            match self.passed() {
                 Passed::Told(asking) => asking.delivery.set_heard(),
-                _ => self.passed = Passed::Answered,
+                _ => self.set_passed(Passed::Answered),
             }
         }
         way != Way::Free
     }
 
     fn asks(&mut self, state: &State, found: &Found) -> Look {
-        let own = match &self.passed {
+        let own = match self.passed() {
             Passed::Told(asking) => Some(asking.delivery.clone()),
             _ if found.listens => {
                 let why = Why::of(Origin::TimedOut, "the deadline has elapsed");
