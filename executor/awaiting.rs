@@ -238,6 +238,9 @@ impl<T> Task<T> {
                 true
             }
             _ => {
+                if let Some(delivery) = awaited.request().filter(|d| !d.is_heard()) {
+                    home.descent.comes_to_nothing(delivery.rank);
+                }
                 *awaited = Forwarding::Nothing;
                 false
             }

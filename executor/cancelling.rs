@@ -471,9 +471,8 @@ pub(crate) fn run(
         };
         if let Some(looks) = looks {
             is_confirmed |= looks == Looking::Confirms;
-            let outward = found.outward.take();
-            (polled, found) = state.descent.look(looks, || attend(state, header, poll));
-            found.outward = found.outward.or(outward);
+            let (again, more) = state.descent.look(looks, || attend(state, header, poll));
+            (polled, found) = (again, more.after(found));
             continue;
         }
         match decide(state, header, &mut found) {

@@ -14,7 +14,7 @@ use crate::clock::Instant;
 use crate::header::Queued;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
-use crate::rules::{Tally, counts_before};
+use crate::rules::{Tally, counts_before, outermost};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -190,6 +190,25 @@ pub(crate) struct Found {
     pub(crate) outward: Option<Arc<Delivery>>,
 }
 
+impl Found {
+    /// What was met in the second of two polls, who took something in the first, and
+    /// what went outward in either.
+    pub(crate) fn after(mut self, first: Found) -> Found {
+        self.tally.took += first.tally.took;
+        self.tally.chosen += first.tally.chosen;
+        self.tally.newcomers += first.tally.newcomers;
+        self.heard = first.heard.into_iter().chain(self.heard).min();
+        self.outward = match (self.outward, first.outward) {
+            (Some(one), Some(other)) if one.is_sent() && other.is_sent() => {
+                Some(outermost(one, other))
+            }
+            (Some(one), Some(other)) => Some(if one.is_sent() { one } else { other }),
+            (one, other) => one.or(other),
+        };
+        self
+    }
+}
+
 impl Descent {
     // ---- What is met -------------------------------------------------------------
 
@@ -339,18 +358,15 @@ impl Descent {
         self.has_delivered.set(true);
         self.signs.set(self.signs.get().and(Signs::OWES));
         self.carry(number, Some(delivery.clone()), || {
-            let (polled, first) = poll();
+            let (polled, mut first) = poll();
             if polled.is_ready() || first.tally.chosen == 0 {
                 return (polled, first);
             }
             self.set_polls_again();
             self.acting.set(true);
-            let (polled, mut found) = poll();
-            found.tally.took += first.tally.took + first.tally.chosen;
-            found.tally.newcomers += first.tally.newcomers;
-            found.heard = first.heard.into_iter().chain(found.heard).min();
-            found.outward = found.outward.or(first.outward);
-            (polled, found)
+            let (polled, found) = poll();
+            first.tally.took += std::mem::take(&mut first.tally.chosen);
+            (polled, found.after(first))
         })
     }
 
@@ -580,12 +596,18 @@ impl Descent {
     /// What was asked by a delivery has had no effect: its owner is to look after
     /// it.
     pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) {
-        let before = self.lost_rank.get();
-        self.lost_rank.set(Some(before.map_or(delivery.rank, |before| before.min(delivery.rank))));
+        self.comes_to_nothing(delivery.rank);
         if delivery.rank == Rank::TASK {
             *self.lost.borrow_mut() = Some(delivery.clone());
             self.just_lost.set(true);
         }
+    }
+
+    /// What somebody has passed on of this rank has come to nothing: those waited for
+    /// did not end by it.
+    pub(crate) fn comes_to_nothing(&self, rank: Rank) {
+        let before = self.lost_rank.get();
+        self.lost_rank.set(Some(before.map_or(rank, |before| before.min(rank))));
         self.signs.set(self.signs.get().and(Signs::LOST));
     }
 

@@ -95,9 +95,10 @@ impl GaveWay {
                 lately.task = None; // when it is not any more, it is to go first
             }
             let rests = rests.filter(|_| !is_held).map(|rests| rests.request.id);
-            rests.is_some_and(|rests| self.gives_to_task(rests, turn))
-                || self.gives_to_owner(around.asked, turn)
-                || state.has_undelivered_request()
+            // Both, for each is given one turn.
+            let to_task = rests.is_some_and(|rests| self.gives_to_task(rests, turn));
+            let to_owner = self.gives_to_owner(around.asked, turn);
+            to_task || to_owner || state.has_undelivered_request()
         };
         // After a delivery a poll that only pays for members is not one to act in.
         let looks = state.descent.looking() == Looking::Pays && state.descent.has_delivered();

@@ -95,13 +95,8 @@ fn pass_with_region<T>(
         && let Some(members) = &region
         && is_to_be_polled_again(state, members, &all, watched, &mut attempt)
     {
-        let (again, mut found) = poll(region);
-        found.tally.took += all.tally.took;
-        found.tally.chosen += all.tally.chosen;
-        found.tally.newcomers += all.tally.newcomers;
-        found.heard = all.heard.into_iter().chain(found.heard).min();
-        found.outward = all.outward.or(found.outward);
-        (polled, all) = (again, found);
+        let (again, found) = poll(region);
+        (polled, all) = (again, found.after(all));
         attempt += 1;
     }
     if polled.is_pending() {
@@ -123,11 +118,8 @@ fn confirm<T>(
     first: Found,
 ) -> (Poll<T>, Found) {
     state.descent.look(Looking::Confirms, || {
-        let (polled, mut found) = pass_once(state, region, waker, Some(watched), poll);
-        found.tally.took += first.tally.took;
-        found.heard = first.heard.into_iter().chain(found.heard).min();
-        found.outward = found.outward.or(first.outward);
-        (polled, found)
+        let (polled, found) = pass_once(state, region, waker, Some(watched), poll);
+        (polled, found.after(first))
     })
 }
 

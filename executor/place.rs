@@ -163,9 +163,9 @@ impl Place {
         }
         let watched = stopped.clone().map(Watched::Outward);
         let confirm = || self.poll_inside(state, cx, watched.as_ref(), poll);
-        let (polled, mut found) = descent.look(Looking::Confirms, confirm);
-        found.outward = found.outward.or(stopped);
-        (polled, found)
+        found.outward = stopped;
+        let (polled, confirmed) = descent.look(Looking::Confirms, confirm);
+        (polled, confirmed.after(found))
     }
 
     /// Whether it has nothing that few places have.

@@ -213,14 +213,17 @@ impl Members {
 
     /// Says what it holds, until it is polled again.
     pub(crate) fn set_holds(&mut self, key: MemberKey, holds: Tally) {
-        if let Some(member) = self.get_mut(key).filter(|member| member.holds != holds) {
+        let Some(member) = self.get_mut(key) else { return };
+        if holds != Tally::NONE {
+            let mut met = member.region.met.get();
+            met += holds;
+            member.region.met.set(met);
+        }
+        if holds != member.holds {
             let before = std::mem::replace(&mut member.holds, holds);
             let mut sum = member.region.holders.get() - before;
             sum += holds;
             member.region.holders.set(sum);
-            let mut met = member.region.met.get();
-            met += holds;
-            member.region.met.set(met);
         }
     }
 

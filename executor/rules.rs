@@ -473,9 +473,14 @@ impl Forwarding {
     #[must_use]
     #[inline]
     pub(crate) fn refresh(&mut self, task: Name) -> Option<Name> {
-        let stale = self.request().filter(|d| d.is_over() || d.task != task)?;
+        let is_stale = |d: &Delivery| d.is_over() || d.task != task;
+        let stale = self.request().filter(|d| is_stale(d))?;
         let other = Some(stale.task).filter(|&other| other != task);
-        *self = Forwarding::Nothing;
+        if let Forwarding::Waiting(_, others) = std::mem::take(self) {
+            for other in others.into_iter().filter(|other| !is_stale(other)) {
+                self.pass_on(Arc::clone(&other));
+            }
+        }
         other
     }
 

@@ -181,7 +181,7 @@ impl<T> Children<T> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<News> {
         with_running_task(|state| {
             let Some(state) = state else { return self.next_news(cx) };
-            let news = self.next_news_here(cx);
+            let news = self.next_news_here(state, cx);
             match (&self.forwarding, news.is_pending()) {
                 (Forwarding::Outward(delivery), _) => {
                     self.place.suspend(state, Tally::OUTWARD, Tally::default());
@@ -217,16 +217,22 @@ impl<T> Children<T> {
     }
 
     /// What happens next to the children, if nothing goes outward.
-    fn next_news_here(&mut self, cx: &mut Context<'_>) -> Poll<News> {
+    fn next_news_here(&mut self, state: &State, cx: &mut Context<'_>) -> Poll<News> {
         if matches!(self.forwarding, Forwarding::Outward(_)) {
             return Poll::Pending;
         }
         let news = self.next_news(cx);
-        if matches!(self.forwarding, Forwarding::Waiting(..)) && self.asked_unfinished == 0 {
+        if let Forwarding::Waiting(delivery, _) = &self.forwarding
+            && self.asked_unfinished == 0
+        {
             // All that were asked have ended. If by that, now it is our turn.
-            match self.all_well() {
-                true => self.forwarding = Forwarding::Nothing,
-                false => self.forwarding.ends(),
+            if self.all_well() {
+                if !delivery.is_heard() {
+                    state.descent.comes_to_nothing(delivery.rank);
+                }
+                self.forwarding = Forwarding::Nothing;
+            } else {
+                self.forwarding.ends();
             }
         }
         news

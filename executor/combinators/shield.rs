@@ -91,7 +91,9 @@ impl<F: Future> Around<F> for Shield {
                     (None, true) => Tally::SHIELD,
                     (None, false) => Tally::NEW_SHIELD,
                 };
-                self.place.suspend(state, own, found.tally);
+                // Who takes what an inner owner asks takes nothing of what is kept off.
+                let inside = found.tally.with_takers_of(Tally::NONE);
+                self.place.suspend(state, own, inside);
             } else {
                 self.place.leave();
                 future.set(None);

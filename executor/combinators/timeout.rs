@@ -397,7 +397,8 @@ impl Deadline {
     ) -> (Poll<T>, Found) {
         let asked = match self.passed() {
             Passed::Told(asking) => asking.is_unheard(),
-            passed => matches!(passed, Passed::Outward(_)),
+            Passed::Outward(own) => !own.is_heard(),
+            _ => false,
         };
         let inside = self.inside(state);
         let inside = Surroundings { asked: inside.asked || asked, ..inside };
@@ -437,11 +438,10 @@ impl Deadline {
             return polled;
         }
         // Whoever took it may have been left behind in the same poll.
-        let (before, descent) = (polled.1, &state.descent);
-        let (polled, mut found) =
+        let (first, descent) = (polled.1, &state.descent);
+        let (polled, found) =
             descent.look(Looking::Confirms, || self.poll_inside(state, cx, &mut *poll));
-        found.outward = found.outward.or(before.outward);
-        (polled, found)
+        (polled, found.after(first))
     }
 
     /// The future has ended. If a token that it was given is still there, it is

@@ -477,12 +477,17 @@ impl World {
     /// this moment is concerned; unless it has been parked in this very poll.
     pub fn unpark(&mut self, node: NodeId) {
         self.nodes[node].is_parked = false;
+        let whole = self.whole(node);
+        // A shield keeps off again what it had only just given up.
+        let is_back = |through: &mut Through| whole.contains(&through.shield);
+        for Through { request, shield, .. } in self.through.extract_if(.., is_back) {
+            if let State::Shield(held) = &mut self.nodes[shield].state {
+                held.push(request);
+            }
+        }
         if self.just_parked.contains(&node) {
             return;
         }
-        let whole = self.whole(node);
-        // A shield that had given up what it held keeps off nothing of that.
-        self.through.retain(|through| !whole.contains(&through.shield));
         for node in whole {
             self.nodes[node].entered = self.deliveries;
             // What others have answered meanwhile is nothing to it any more.
