@@ -228,6 +228,7 @@ impl Cancelling {
 
     /// Whether there is a request that nobody in the task has heard of, and that
     /// it cannot end with a value in spite of.
+    #[inline]
     pub(crate) fn is_unanswered(&self) -> bool {
         self.outward.is_sent() || self.asking.as_ref().is_some_and(Asking::is_unheard)
     }
@@ -344,6 +345,7 @@ impl Header {
 
     /// Works on what was asked of it; a plain request is counted there now. Is
     /// told whether that has not been delivered.
+    #[inline]
     pub(crate) fn cancelling<R>(&self, work: impl FnOnce(&mut Cancelling, bool) -> R) -> R {
         let plain = self.requested_at.get().is_some();
         self.rare(|rare| {
@@ -361,6 +363,7 @@ impl Header {
     }
 
     /// Whether there is a request that has not been delivered.
+    #[inline]
     pub(crate) fn has_undelivered_request(&self) -> bool {
         self.requested_at.get().is_some()
             || self.if_rare(|rare| rare.cancel.pending.is_some()) == Some(true)
@@ -552,10 +555,12 @@ impl Header {
         self.if_rare(|rare| rare.name.clone()).flatten()
     }
 
+    #[inline]
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.life.get().ending()
     }
 
+    #[inline]
     pub(crate) fn is_finished(&self) -> bool {
         self.ending().is_some()
     }

@@ -157,15 +157,18 @@ impl Delivery {
     }
 
     /// How many in the task have heard of it.
+    #[inline]
     pub(crate) fn hearings(&self) -> u32 {
         self.heard.load(Relaxed)
     }
 
     /// Whether somebody in the task has heard of it.
+    #[inline]
     pub(crate) fn is_heard(&self) -> bool {
         self.heard.load(Relaxed) > 0
     }
 
+    #[inline]
     pub(crate) fn set_heard(&self) {
         self.heard.fetch_add(1, Relaxed);
     }
@@ -181,38 +184,46 @@ impl Delivery {
     }
 
     /// Whether somebody sends it outward.
+    #[inline]
     pub(crate) fn is_sent(&self) -> bool {
         self.sent.load(Relaxed) > 0
     }
 
     /// Whether somebody has passed it on, and waits.
+    #[inline]
     pub(crate) fn is_passed_on(&self) -> bool {
         self.passed_on.load(Relaxed) > 0
     }
 
     /// Whether somebody has taken it: heard of it, passed it on, or sends it outward.
+    #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.is_heard() || self.is_sent() || self.is_passed_on()
     }
 
     /// Whether its owner is through with it.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn set_over(&self) {
         self.over.store(true, Relaxed);
     }
 
     /// Whether somebody holds a token of it.
+    #[inline]
     pub(crate) fn is_in_hand(&self) -> bool {
         self.tokens.load(Relaxed) > 0
     }
 
+    #[inline]
     pub(crate) fn count_token(&self) {
         self.tokens.fetch_add(1, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn uncount_token(&self) {
         self.tokens.fetch_sub(1, Relaxed);
     }
@@ -234,6 +245,7 @@ impl<const OUTWARD: bool> Counted<OUTWARD> {
         counted
     }
 
+    #[inline]
     fn count(&self) -> &AtomicU32 {
         if OUTWARD { &self.0.sent } else { &self.0.passed_on }
     }
@@ -242,6 +254,7 @@ impl<const OUTWARD: bool> Counted<OUTWARD> {
 impl<const OUTWARD: bool> Deref for Counted<OUTWARD> {
     type Target = Arc<Delivery>;
 
+    #[inline]
     fn deref(&self) -> &Arc<Delivery> {
         &self.0
     }
