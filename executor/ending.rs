@@ -14,8 +14,8 @@
 use crate::counted::{AnyTask, TaskRc};
 use crate::header::{AwaitedBy, Awaiter, Callbacks, Header};
 use crate::id::{Name, TaskId};
-use crate::inbox;
 use crate::life::{Ending, Hearing, Held, Life};
+use crate::lodgings;
 use crate::outcome::catch;
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::request::{Origin, Why};
@@ -209,7 +209,7 @@ impl State {
         } else {
             // Of another executor, which is not in its turn, or is further
             // down the stack and looks into its inbox at the next.
-            inbox::wake(name);
+            lodgings::wake(name);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::header::Header;
 use crate::id::{MOST_SLOTS, TaskId};
 use crate::inbox;
 use crate::interrupt::Interrupter;
+use crate::lodgings;
 use crate::outcome::{TaskError, catch};
 use crate::report::{Handler, Ledger, Report, ReportKind, TaskInfo, Verdict};
 use crate::run_error::{Nested, RunError};
@@ -609,7 +610,7 @@ impl Builder {
         let Builder { handler, clock, on_wake, shuffle, settings, look } = self;
         let queue = shuffle.map_or_else(RunQueue::default, RunQueue::shuffled);
         let clock = clock.map_or(Timepiece::Machine(OnceCell::new()), Timepiece::Given);
-        let inbox = inbox::move_in();
+        let inbox = lodgings::move_in();
         if on_wake.is_some() {
             inbox.open(on_wake);
         }

@@ -3,11 +3,10 @@
 //! Wakes, spawns and interrupts come in here, and the executor that sleeps (or
 //! the host that was told that there is nothing to do) is roused.
 //!
-//! The inboxes of a process stand in a table, and a waker knows its executor by
-//! its number in that table. An inbox is never freed: when its executor dies it
-//! is closed, and a later executor moves in. So a waker that fires while its
-//! executor is being dropped, which elsewhere is a use after free, here rings
-//! at an empty house, or rouses the next tenant for nothing.
+//! An inbox is never freed: when its executor dies it is closed, and a later
+//! executor moves in (`lodgings.rs`). So a waker that fires while its executor is
+//! being dropped, which elsewhere is a use after free, here rings at an empty
+//! house, or rouses the next tenant for nothing.
 //!
 //! It is not for wakes on the executor's own thread during its turn. Those go
 //! straight to the run queue, without an atomic: see `waker.rs`.
@@ -23,14 +22,14 @@
 //!   first told his address. Until then nobody can have left a letter, and the
 //!   executor does not look: most come and go without.
 
-use crate::id::Name;
 use crate::pile::Pile;
-use crossbeam_queue::SegQueue;
+use crate::sync::{
+    AtomicBool, AtomicU8, AtomicU32, Condvar, Mutex, MutexGuard, SegQueue, spin_loop,
+};
 use std::cell::Cell;
-use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Work from another thread, done at the start of a turn.
@@ -105,7 +104,7 @@ pub(crate) struct Lodging {
     pub(crate) number: u16,
     /// Which tenant this is, of all that any inbox has ever had.
     pub(crate) tenant: u64,
-    inbox: &'static Inbox,
+    pub(crate) inbox: &'static Inbox,
     /// Whether the door has been opened (Shut until needed), and whether it has
     /// been closed for good.
     opened: Cell<bool>,
@@ -133,75 +132,10 @@ pub(crate) struct Letters {
     pub(crate) on_wake_panicked: bool,
 }
 
-// ---- The table ----------------------------------------------------------
-
-const ROW: usize = 256;
-
-/// All inboxes, found by number without a lock; rows are made when needed.
-static TABLE: [OnceLock<Box<[OnceLock<Inbox>]>>; ROW] = [const { OnceLock::new() }; ROW];
-
-/// Who may move in where.
-static LODGINGS: Mutex<Lodgings> = Mutex::new(Lodgings { empty: Vec::new(), built: 1, tenants: 0 });
-
-struct Lodgings {
-    /// Inboxes whose executor is gone, with their numbers.
-    empty: Vec<(u16, &'static Inbox)>,
-    /// The next number that nobody has had. Zero is nobody's (Nonzero in `id.rs`).
-    built: usize,
-    /// How many executors there have ever been.
-    tenants: u64,
-}
-
-impl Lodgings {
-    #[cold]
-    fn build(&mut self) -> (u16, &'static Inbox) {
-        let number = u16::try_from(self.built).expect("65,535 executors are alive");
-        self.built += 1;
-        let (row, place) = (usize::from(number) / ROW, usize::from(number) % ROW);
-        let row = TABLE[row].get_or_init(|| (0..ROW).map(|_| OnceLock::new()).collect());
-        (number, row[place].get_or_init(Inbox::new))
-    }
-}
-
-fn find(number: u16) -> Option<&'static Inbox> {
-    let (row, place) = (usize::from(number) / ROW, usize::from(number) % ROW);
-    TABLE[row].get()?[place].get()
-}
-
-/// Moves into an empty inbox.
-///
-/// # Panics
-///
-/// If 65,535 executors are alive.
-pub(crate) fn move_in() -> Lodging {
-    let mut lodgings = lock(&LODGINGS);
-    let (number, inbox) = lodgings.empty.pop().unwrap_or_else(|| lodgings.build());
-    lodgings.tenants += 1;
-    let tenant = lodgings.tenants;
-    Lodging {
-        number,
-        tenant,
-        inbox,
-        opened: Cell::new(false),
-        closed: Cell::new(false),
-        hopeful: Cell::new(true),
-    }
-}
-
-/// Wakes a task of some executor, from any thread.
-///
-/// Once the slot is in the queue the executor may be gone at any moment; the
-/// inbox is not.
-pub(crate) fn wake(name: Name) {
-    if let Some(inbox) = find(name.executor())
-        && inbox.pile.put(name.ticket().slot())
-    {
-        inbox.ring();
-    }
-}
+// ---- Mail ---------------------------------------------------------------------
 
 impl Inbox {
-    fn new() -> Inbox {
+    pub(crate) fn new() -> Inbox {
         let door = Door { open_for: None, on_wake: None, parked: false };
         Inbox {
             bell: AtomicU8::new(QUIET),
@@ -211,6 +145,16 @@ impl Inbox {
             errands: SegQueue::new(),
             door: Mutex::new(door),
             unpark: Condvar::new(),
+        }
+    }
+
+    /// Wakes a slot, from any thread.
+    ///
+    /// Once the slot is in the pile the executor may be gone at any moment; the
+    /// inbox is not.
+    pub(crate) fn wake(&self, slot: usize) {
+        if self.pile.put(slot) {
+            self.ring();
         }
     }
 
@@ -227,18 +171,38 @@ impl Inbox {
         // The lock is what makes this safe against a thread that has looked at
         // the bell and is about to sleep.
         let door = self.door();
-        let (on_wake, parked) = (door.on_wake.clone(), door.parked);
+        let (on_wake, parked, tenant) = (door.on_wake.clone(), door.parked, door.open_for);
         drop(door);
         if parked {
             self.unpark.notify_one();
         }
         // Foreign code: no lock is held. It must not unwind into the thread
         // that happened to wake a task, nor may the hook's drop, if the executor
-        // is gone meanwhile; the executor will hear of it.
+        // is gone meanwhile; if it is not, it will hear of it.
         let rung = on_wake.map(|on_wake| catch_unwind(AssertUnwindSafe(move || on_wake())));
         if let Some(Err(payload)) = rung {
             drop_payload(payload);
-            self.on_wake_panicked.store(true, Ordering::Release);
+            self.note_panic(tenant);
+        }
+    }
+
+    /// The hook of this tenant has panicked. If he is gone, the next one is not
+    /// told.
+    #[cold]
+    fn note_panic(&self, tenant: Option<u64>) {
+        let door = self.door();
+        if tenant.is_none() || door.open_for != tenant {
+            return;
+        }
+        self.on_wake_panicked.store(true, Ordering::Release);
+        // A turn that is going on looks again at its end, and a thread that sleeps
+        // wakes up. A host finds it with the next mail: to tell it earlier is to
+        // call the hook again, which may go on for ever.
+        let before = if door.parked { WAITING } else { QUIET };
+        let (change, look) = (Ordering::AcqRel, Ordering::Relaxed);
+        let told = self.bell.compare_exchange(before, MAIL, change, look);
+        if door.parked && told.is_ok() {
+            self.unpark.notify_one();
         }
     }
 
@@ -254,6 +218,18 @@ impl Inbox {
 // ---- What the executor does with its inbox --------------------------------
 
 impl Lodging {
+    /// An empty inbox for the next tenant.
+    pub(crate) fn new(number: u16, tenant: u64, inbox: &'static Inbox) -> Lodging {
+        Lodging {
+            number,
+            tenant,
+            inbox,
+            opened: Cell::new(false),
+            closed: Cell::new(false),
+            hopeful: Cell::new(true),
+        }
+    }
+
     /// The address, for somebody who may leave letters here.
     pub(crate) fn address(&self) -> Address {
         if !self.opened.get() && !self.closed.get() {
@@ -322,7 +298,7 @@ impl Lodging {
             Some(end) if limit > Some(SLACK) => {
                 self.sleep_until(Some(end - SLACK));
                 while self.is_waiting() && Instant::now() < end {
-                    hint::spin_loop();
+                    spin_loop();
                 }
             }
             end => self.sleep_until(end),
@@ -336,12 +312,13 @@ impl Lodging {
             if !self.is_waiting() {
                 return true;
             }
-            (0..PAUSES).for_each(|_| hint::spin_loop());
+            (0..PAUSES).for_each(|_| spin_loop());
         }
         false
     }
 
-    fn sleep_until(&self, end: Option<Instant>) {
+    /// Sleeps until there is mail, or until `end`.
+    pub(crate) fn sleep_until(&self, end: Option<Instant>) {
         let mut door = self.inbox.door();
         door.parked = true;
         while self.is_waiting() {
@@ -374,19 +351,18 @@ impl Lodging {
         })
     }
 
-    /// Leaves the inbox to the next tenant.
-    pub(crate) fn move_out(&self) {
-        let on_wake = self.opened.get().then(|| self.inbox.door().on_wake.take()).flatten();
-        // What is pushed from now on is the next tenant's: polls for nothing.
-        self.inbox.bell.store(QUIET, Ordering::Release);
+    /// Leaves the inbox as a next tenant may find it. What it answers is foreign,
+    /// and to be dropped when somebody else may move in.
+    #[must_use]
+    pub(crate) fn vacate(&self) -> Option<Bell> {
+        // An exchange, and not a store: a store may come to the others later than
+        // the look at the pile is taken, and wipe out the bell of a slot that was
+        // not there yet. That slot's wakes would all find it there, and go away.
+        // So what is taken here has rung already, and what comes from now on rings
+        // at the next tenant's, for nothing.
+        let _rung_or_not = self.inbox.bell.swap(QUIET, Ordering::AcqRel);
         self.take_wakes(|_| ());
-        lock(&LODGINGS).empty.push((self.number, self.inbox));
-        // Foreign code: no lock is held, and a panic has nobody to go to.
-        if let Some(on_wake) = on_wake
-            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(on_wake)))
-        {
-            drop_payload(payload);
-        }
+        self.opened.get().then(|| self.inbox.door().on_wake.take()).flatten()
     }
 }
 
@@ -422,7 +398,7 @@ impl Address {
 }
 
 /// Drops what was thrown, which may throw again.
-fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
+pub(crate) fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
     }
@@ -430,57 +406,6 @@ fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
 
 /// Our locks guard plain data that is whole at every moment, so a panic while
 /// one was held (out of memory, say) is no reason to stop.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_parked_is_roused_by_mail_or_by_the_end_and_not_before() {
-        let lodging = move_in();
-        // Shorter and longer than the slack.
-        for micros in [0, 1, 20, 49, 50, 51, 70, 100, 150, 500] {
-            let limit = Duration::from_micros(micros);
-            assert!(lodging.wait());
-            let parked = Instant::now();
-            lodging.park(Some(limit));
-            assert!(parked.elapsed() >= limit, "{limit:?}");
-            assert!(!lodging.has_mail());
-        }
-        for limit in [None, Some(Duration::from_secs(3600)), Some(Duration::MAX)] {
-            assert!(lodging.wait());
-            lodging.inbox.ring();
-            lodging.park(limit);
-            assert!(lodging.has_mail());
-        }
-        lodging.move_out();
-    }
-
-    #[test]
-    fn whoever_moved_out_cannot_write_to_the_next_tenant() {
-        let before = move_in();
-        let old = before.address();
-        assert_eq!(old.interrupt(), Ok(()));
-        assert_eq!(before.close().unwrap().interrupts, 1);
-        assert_eq!(old.interrupt(), Err(Closed));
-        before.move_out();
-        // Other tests move in and out as well; one of us will get the number.
-        let next = move_in();
-        assert_eq!(old.interrupt(), Err(Closed));
-        assert_eq!(next.address().interrupt(), Ok(()));
-        assert_eq!(old.interrupt(), Err(Closed));
-        assert_eq!(next.take_letters().unwrap().interrupts, 1);
-    }
-
-    #[test]
-    fn a_door_that_was_closed_before_it_was_needed_stays_closed() {
-        let lodging = move_in();
-        assert!(lodging.close().is_none());
-        assert_eq!(lodging.address().interrupt(), Err(Closed));
-        assert!(!lodging.address().is_open());
-        lodging.move_out();
-    }
 }

@@ -48,8 +48,10 @@
 // I. Who is ready?
 mod id;
 mod run_queue;
+mod sync;
 mod pile;
 mod inbox;
+mod lodgings;
 // II. What time is it?
 mod clock;
 mod order;

@@ -16,8 +16,9 @@
 //!   there, and by the executor from when it has taken the pile until it says
 //!   that the slot does not lie there.
 
+use crate::sync::{AtomicBool, AtomicU32};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Slots, and each at most once.
 #[repr(C)] // what all threads write comes first: see `Inbox`

@@ -17,6 +17,7 @@ use crate::current;
 use crate::inbox::Errand;
 use crate::interrupt;
 use crate::life::Hearing;
+use crate::lodgings;
 use crate::report::{Report, ReportKind};
 use crate::state::{Phase, State};
 use crate::stop;
@@ -117,7 +118,7 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
 /// What other threads left, and it came too late.
 fn refuse_errands(state: &State) {
     let Some(letters) = state.inbox.close() else { return };
-    turn::report_interrupts(state, letters.interrupts);
+    turn::report_letters(state, &letters);
     for errand in letters.errands {
         let work = match errand {
             Errand::Spawn(work) => work,
@@ -185,5 +186,5 @@ pub(crate) fn leave(state: &Rc<State>) {
             state.report(report); // to the default handler: the other is gone
         }
     }
-    state.inbox.move_out();
+    lodgings::move_out(&state.inbox);
 }

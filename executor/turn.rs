@@ -22,7 +22,7 @@ use crate::counted::TaskRc;
 use crate::current;
 use crate::header::Header;
 use crate::id::Name;
-use crate::inbox::Errand;
+use crate::inbox::{Errand, Letters};
 use crate::interrupt;
 use crate::life::{Life, PollAnswer};
 use crate::outcome::catch;
@@ -133,10 +133,7 @@ fn pass(state: &State, budget: Budget) -> (usize, Option<Duration>) {
 fn take_in_wakes(state: &State) {
     state.inbox.take_wakes(|slot| state.table.borrow_mut().wake_tenant(slot));
     let Some(letters) = state.inbox.take_letters() else { return };
-    report_interrupts(state, letters.interrupts);
-    if letters.on_wake_panicked {
-        state.report(Report::make(ReportKind::CallbackPanicked, "the on_wake hook panicked"));
-    }
+    report_letters(state, &letters);
     for errand in letters.errands {
         let (Errand::Spawn(work) | Errand::Note(work)) = errand;
         if let Err(panicked) = catch(work) {
@@ -147,11 +144,15 @@ fn take_in_wakes(state: &State) {
     }
 }
 
-/// The handler hears of each interrupt before it has an effect.
-pub(crate) fn report_interrupts(state: &State, count: u32) {
-    for _ in 0..count {
+/// What of the letters is for the handler. It hears of each interrupt before that
+/// has an effect.
+pub(crate) fn report_letters(state: &State, letters: &Letters) {
+    for _ in 0..letters.interrupts {
         let report = Report::make(ReportKind::Interrupted, "interrupted");
         state.report(report.with_effect(Effect::Interrupts));
+    }
+    if letters.on_wake_panicked {
+        state.report(Report::make(ReportKind::CallbackPanicked, "the on_wake hook panicked"));
     }
 }
 

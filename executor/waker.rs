@@ -15,7 +15,7 @@
 
 use crate::current;
 use crate::id::Name;
-use crate::inbox;
+use crate::lodgings;
 
 pub(crate) use carrier::{name_of, waker};
 
@@ -28,7 +28,7 @@ pub(crate) fn is_waker_of(waker: &std::task::Waker, name: Name) -> bool {
 fn wake(name: Name) {
     current::with(|state| match state {
         Some(state) if state.number == name.executor() => state.wake(name.ticket()),
-        _ => inbox::wake(name),
+        _ => lodgings::wake(name),
     });
 }
 
