@@ -227,9 +227,10 @@ impl Executor {
         state.interrupts.set(0);
         let guard = MainGuard::new(state, stub.header.id);
         let stalled = stub.with_body(body, || self.drive(&stub.header));
-        drop(guard);
         let outcome = body.take_outcome().expect("the main has ended");
-        self.answer(&stub.header, outcome, stalled)
+        let answer = self.answer(&stub.header, outcome, stalled);
+        drop(guard); // until here an interrupt is for this main
+        answer
     }
 
     /// Takes turns until the main has ended. Answers what all were waiting for
@@ -264,14 +265,11 @@ impl Executor {
         stalled: Option<Dump>,
     ) -> Result<T, RunError> {
         let state = &self.state;
-        let interrupts = state.interrupts.get();
-        if state.has_reports() {
-            self.turn(Budget::Polls(0)); // of the drop of the main, say
-            state.interrupts.set(interrupts); // which were not for the host
-        }
-        if interrupts > 0 {
+        self.look_again(); // at reports of the drop of the main, say
+        if state.interrupts.get() > 0 {
             state.retrieved(main);
-            return Err(RunError::Interrupted { main: outcome.err() });
+            let main = outcome.map(|value| self.drop_value(value)).err();
+            return Err(RunError::Interrupted { main });
         }
         let instead = match (state.stop.take(), stalled) {
             (Some(report), _) => RunError::ShutDown(report),
@@ -282,11 +280,48 @@ impl Executor {
             }
         };
         // The caller is given something else than how the main ended.
-        if let Err(error @ (TaskError::Failed(_) | TaskError::Panicked(_))) = outcome {
-            state.report_main(main, error.into());
-            self.turn(Budget::Polls(0));
+        match outcome {
+            Ok(value) => self.drop_value(value),
+            Err(TaskError::Cancelled(_)) => {}
+            Err(error) => {
+                state.report_main(main, error.into());
+                self.look_again();
+            }
+        }
+        if state.interrupts.get() > 0 {
+            if let RunError::ShutDown(report) = instead {
+                state.stop.set(Some(report)); // the next one is told that
+            }
+            return Err(RunError::Interrupted { main: None });
         }
         Err(instead)
+    }
+
+    /// The caller is given something else than the main's value, which is foreign.
+    fn drop_value<T>(&self, value: T) {
+        let panicked = "the value of the main panicked while it was dropped";
+        turn::drop_quietly(&self.state, panicked, value);
+        self.look_again();
+    }
+
+    /// Delivers what has been reported, and takes in the interrupts that came
+    /// since the last turn: they are for a main that has ended, and would hit the
+    /// next one.
+    ///
+    /// Called after all foreign code that may interrupt, so that what comes later
+    /// comes between two mains. A handler that interrupts whenever it hears of an
+    /// interrupt is not waited for without end.
+    fn look_again(&self) {
+        let state = &self.state;
+        if !state.has_reports() && !state.inbox.has_interrupts() {
+            return;
+        }
+        for _ in 0..100 {
+            turn::turn(state, Budget::Polls(0));
+            if !state.inbox.has_interrupts() {
+                break;
+            }
+        }
     }
 
     /// What became of a program whose executor has been shut down: an interrupt

@@ -262,6 +262,12 @@ impl Lodging {
         self.inbox.pile.take_all(woken);
     }
 
+    /// Whether an interrupt lies here. One load; ends a `block_on`.
+    #[inline]
+    pub(crate) fn has_interrupts(&self) -> bool {
+        self.inbox.interrupts.load(Ordering::Acquire) > 0
+    }
+
     pub(crate) fn take_letters(&self) -> Option<Letters> {
         self.opened.get().then(|| self.inbox.take_letters())
     }
