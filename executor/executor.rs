@@ -324,6 +324,13 @@ impl Executor {
         }
     }
 
+    /// An interrupt that came when the inbox was closed already.
+    #[cfg_attr(not(all(feature = "signal", unix)), allow(dead_code))]
+    pub(crate) fn interrupted_late(&self) {
+        let interrupts = &self.state.interrupts;
+        interrupts.set(interrupts.get().saturating_add(1));
+    }
+
     /// What became of a program whose executor has been shut down: an interrupt
     /// that came during the shutdown is not lost either.
     pub(crate) fn after_shut_down<T>(&self, answer: Result<T, RunError>) -> Result<T, RunError> {

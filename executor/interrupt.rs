@@ -7,7 +7,7 @@
 //! Each one is a report, and so goes to the handler first, which may swallow
 //! it.
 
-use crate::inbox::{Address, Errand};
+use crate::inbox::{Address, Closed, Errand};
 use crate::request::{Origin, Request, Why};
 use crate::state::{Phase, State};
 use crate::stop;
@@ -42,7 +42,12 @@ impl Interrupter {
     /// It takes a lock, so it is not for a signal handler itself, but for the
     /// thread that a signal handler tells.
     pub fn interrupt(&self) {
-        let _gone_is_fine = self.address.interrupt();
+        let _gone_is_fine = self.try_interrupt();
+    }
+
+    /// The same, and says so when the executor is shut down or gone.
+    pub(crate) fn try_interrupt(&self) -> Result<(), Closed> {
+        self.address.interrupt()
     }
 
     /// Calls `f` from the loop when what was sent before has been taken in.

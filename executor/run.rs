@@ -33,8 +33,14 @@ pub fn run<T>(main: impl Future<Output = anyhow::Result<T>>) -> Result<T, RunErr
     let executor = Executor::new();
     #[cfg(all(feature = "signal", unix))]
     // Without a pipe or a thread the program can still run.
-    let _listening = crate::signal::ctrl_c(&executor.interrupter()).ok();
+    let listening = crate::signal::ctrl_c(&executor.interrupter()).ok();
     let answer = executor.run_main(main);
     executor.shut_down();
+    // From here on Ctrl-C is the process's again. One that came between the two,
+    // when there was nobody left to tell, is not lost for all that.
+    #[cfg(all(feature = "signal", unix))]
+    if listening.is_some_and(crate::signal::Listening::end) {
+        executor.interrupted_late();
+    }
     executor.after_shut_down(answer)
 }

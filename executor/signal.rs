@@ -16,13 +16,16 @@
 //!
 //! - **As it was before.** When nobody listens any more, the disposition is what
 //!   it was, unless somebody else has changed it meanwhile.
+//! - **Whose signal.** What belongs to a thread that reads is no use to a child
+//!   that was forked: the thread is not there, and the pipe is its parent's. There
+//!   a signal does what it does by default, until the child listens itself.
 //! - **Who insists gets out.** An executor that is stuck in a poll takes in
 //!   nothing. A signal that finds two before it not taken in, and the first of
 //!   them a tenth of a second old, ends the process as if nobody listened.
 
 use crate::interrupt::Interrupter;
 use std::fmt;
-use std::io::{self, PipeReader, PipeWriter, Read};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,6 +39,9 @@ use std::thread::JoinHandle;
 /// ignores it, this changes nothing: see [`Listening::is_listening`].
 ///
 /// Starts one thread for the process, and ends it when the last is dropped.
+///
+/// A child that the process forks does not listen: Ctrl-C ends it, until it calls
+/// this itself.
 ///
 /// # Errors
 ///
@@ -75,7 +81,7 @@ pub fn ctrl_c(interrupter: &Interrupter) -> io::Result<Listening> {
 /// ```
 pub fn listen_for(signals: &[Signal], interrupter: &Interrupter) -> io::Result<Listening> {
     let mut ears = lock();
-    if ears.listeners.is_empty() {
+    if ears.pipe.is_none() {
         ears.pipe = Some(Pipe::open()?);
     }
     let mut heard = Vec::new();
@@ -84,7 +90,7 @@ pub fn listen_for(signals: &[Signal], interrupter: &Interrupter) -> io::Result<L
             Ok(true) => heard.push(signal),
             Ok(false) => {}
             Err(error) => {
-                let pipe = ears.forget_unneeded();
+                let pipe = ears.forget_unneeded(|_| true);
                 drop(ears);
                 close(pipe);
                 return Err(error);
@@ -94,7 +100,8 @@ pub fn listen_for(signals: &[Signal], interrupter: &Interrupter) -> io::Result<L
     ears.ever += 1;
     let number = ears.ever;
     let is_listening = !heard.is_empty();
-    ears.listeners.push(Listener { number, signals: heard, interrupter: interrupter.clone() });
+    let interrupter = interrupter.clone();
+    ears.listeners.push(Listener { number, signals: heard, interrupter, missed: false });
     Ok(Listening { number, is_listening })
 }
 
@@ -132,15 +139,29 @@ impl Listening {
     pub fn is_listening(&self) -> bool {
         self.is_listening
     }
+
+    /// Listens no more. Answers whether a signal came when the executor took no
+    /// interrupts any more, and was taken over all the same.
+    pub(crate) fn end(self) -> bool {
+        let missed = self.leave();
+        std::mem::forget(self); // there is nothing else to it
+        missed
+    }
+
+    fn leave(&self) -> bool {
+        let mut ears = lock();
+        let pipe = ears.forget_unneeded(|listener| listener.number != self.number);
+        drop(ears); // the thread may be waiting for this lock
+        close(pipe); // and who leaves is told of what lies in there
+        let mut ears = lock();
+        let at = ears.listeners.iter().position(|listener| listener.number == self.number);
+        at.is_some_and(|at| ears.listeners.remove(at).missed)
+    }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let mut ears = lock();
-        ears.listeners.retain(|listener| listener.number != self.number);
-        let pipe = ears.forget_unneeded();
-        drop(ears); // the thread may be waiting for this lock
-        close(pipe);
+        self.leave();
     }
 }
 
@@ -164,6 +185,8 @@ struct Listener {
     number: u64,
     signals: Vec<Signal>,
     interrupter: Interrupter,
+    /// Whether a signal came that the executor did not take any more.
+    missed: bool,
 }
 
 static EARS: Mutex<Ears> = Mutex::new(Ears {
@@ -174,7 +197,9 @@ static EARS: Mutex<Ears> = Mutex::new(Ears {
 });
 
 fn lock() -> MutexGuard<'static, Ears> {
-    EARS.lock().unwrap_or_else(PoisonError::into_inner)
+    let mut ears = EARS.lock().unwrap_or_else(PoisonError::into_inner);
+    ears.forget_the_parents();
+    ears
 }
 
 impl Ears {
@@ -191,12 +216,13 @@ impl Ears {
         Ok(true)
     }
 
-    /// Puts back what was before for signals that nobody listens for. If nobody
-    /// listens at all, the pipe is to be closed.
+    /// Puts back what was before for signals that none of those who stay listens
+    /// for. If none stays, the pipe is to be closed.
     #[must_use]
-    fn forget_unneeded(&mut self) -> Option<Pipe> {
+    fn forget_unneeded(&mut self, stays: impl Fn(&Listener) -> bool) -> Option<Pipe> {
+        let staying = || self.listeners.iter().filter(|listener| stays(listener));
         for signal in Signal::ALL {
-            let needed = self.listeners.iter().any(|listener| listener.signals.contains(&signal));
+            let needed = staying().any(|listener| listener.signals.contains(&signal));
             let before = self.before[signal as usize].take_if(|_| !needed);
             // Not if somebody else has put in a handler since.
             let now = disposition(signal, None).map(|now| now.sa_sigaction);
@@ -205,7 +231,7 @@ impl Ears {
                 let _ours = disposition(signal, before.as_ref());
             }
         }
-        if !self.listeners.is_empty() {
+        if staying().next().is_some() {
             return None;
         }
         // The handler is out of force; whoever is still in it is soon done.
@@ -215,27 +241,58 @@ impl Ears {
         PIPE.store(-1, Ordering::SeqCst);
         self.pipe.take()
     }
+
+    /// In a child that was forked: nobody listens here (Whose signal).
+    fn forget_the_parents(&mut self) {
+        let process = std::process::id();
+        let Some(pipe) = self.pipe.take_if(|pipe| pipe.process != process) else { return };
+        self.listeners.clear();
+        IN_HANDLER.store(0, Ordering::SeqCst); // by threads that are not here
+        let _none = self.forget_unneeded(|_| true);
+        // Not to be joined, nor detached: it has no thread. The pipe is closed here,
+        // which its reader in the parent does not notice.
+        std::mem::forget(pipe.thread);
+    }
 }
 
-/// Reads the pipe until its other end is closed.
+/// What says to the thread that nothing comes any more. Not the end of the pipe:
+/// that does not come while a forked child has the other end open as well.
+const END: u8 = 0;
+
+/// Reads the pipe until it is told that nothing comes any more.
 fn listen(mut pipe: PipeReader) {
     let mut presses = [0; 16];
-    while let Ok(count @ 1..) = pipe.read(&mut presses) {
+    loop {
+        let count = match pipe.read(&mut presses) {
+            Ok(count @ 1..) => count,
+            // A signal of the host's has been handled on this thread.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Ok(0) | Err(_) => return,
+        };
         for &press in &presses[..count] {
+            if press == END {
+                return;
+            }
             let signal = Signal::ALL.into_iter().find(|signal| signal.number() == press.into());
             let ears = lock();
             let wants =
                 |listener: &&Listener| signal.is_some_and(|it| listener.signals.contains(&it));
-            let told =
-                ears.listeners.iter().filter(wants).map(|listener| listener.interrupter.clone());
-            let told: Vec<Interrupter> = told.collect();
+            let told = ears.listeners.iter().filter(wants);
+            let told = told.map(|listener| (listener.number, listener.interrupter.clone()));
+            let told: Vec<(u64, Interrupter)> = told.collect();
             drop(ears); // to interrupt calls `on_wake`, which is foreign
-            for interrupter in told {
+            for (number, interrupter) in told {
                 // Done by the executor when it takes the interrupt in. Sent first:
                 // behind it, it could come a turn late, and two more signals in
                 // between would count as not taken in.
                 interrupter.when_taken_in(all_heard);
-                interrupter.interrupt();
+                if interrupter.try_interrupt().is_err() {
+                    let mut ears = lock();
+                    let mut listeners = ears.listeners.iter_mut();
+                    if let Some(it) = listeners.find(|listener| listener.number == number) {
+                        it.missed = true;
+                    }
+                }
             }
         }
     }
@@ -245,6 +302,8 @@ fn listen(mut pipe: PipeReader) {
 
 /// Where the handler writes.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
+/// In which process: a forked child has the handler too.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// How many signals have come since an executor last took one in.
 static UNHEARD: AtomicU32 = AtomicU32::new(0);
 /// When the first of these came, by `milliseconds`; zero if there is none.
@@ -273,27 +332,38 @@ fn is_insisting(unheard: u32, milliseconds: u64) -> bool {
 
 #[allow(unsafe_code)]
 extern "C" fn on_signal(signal: libc::c_int) {
+    if std::process::id() != PROCESS.load(Ordering::SeqCst) {
+        return as_by_default(signal); // before it counts: memory may be the parent's
+    }
     IN_HANDLER.fetch_add(1, Ordering::SeqCst);
     let unheard = UNHEARD.fetch_add(1, Ordering::SeqCst);
     let now = milliseconds();
     let first = SINCE.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
     let waited = now.saturating_sub(first.unwrap_or_else(|before| before));
-    // SAFETY: `write`, `signal` and `raise` may be called in a signal handler.
-    // The descriptor is open: it is closed only after the handler is out of
+    // SAFETY: `write` may be called in a signal handler. The descriptor is open: it is closed only after the handler is out of
     // force and nobody is in it. `errno` is put back, since the handler may
     // have come between a failed call and the reading of its reason.
     unsafe {
         let errno = *errno();
         if is_insisting(unheard, waited) {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
+            as_by_default(signal);
         } else if unheard < MOST_WRITTEN {
-            let press = [signal as u8];
+            let press = [signal as u8]; // no signal is `END`
             let _gone_is_fine = libc::write(PIPE.load(Ordering::SeqCst), press.as_ptr().cast(), 1);
         }
         *self::errno() = errno;
     }
     IN_HANDLER.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Lets a signal do what it does by default, when its handler has returned.
+#[allow(unsafe_code)]
+fn as_by_default(signal: libc::c_int) {
+    // SAFETY: both may be called in a signal handler, and take plain numbers.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
 }
 
 /// Of the machine's monotonic clock, and never zero.
@@ -324,23 +394,47 @@ fn errno() -> *mut libc::c_int {
 struct Pipe {
     writer: PipeWriter,
     thread: JoinHandle<()>,
+    /// Whose they are.
+    process: u32,
 }
 
 impl Pipe {
     fn open() -> io::Result<Pipe> {
         let (reader, writer) = io::pipe()?;
+        never_wait_for(&writer)?;
         let thread = std::thread::Builder::new().name("hearken-signals".into());
         let thread = thread.spawn(|| listen(reader))?;
         all_heard();
+        let process = std::process::id();
+        PROCESS.store(process, Ordering::SeqCst);
         PIPE.store(writer.as_raw_fd(), Ordering::SeqCst);
-        Ok(Pipe { writer, thread })
+        Ok(Pipe { writer, thread, process })
     }
 }
 
-/// Closes a pipe that the handler does not know any more.
+/// Makes a write into a full pipe fail. The handler must not wait for the thread
+/// that reads, which may be in a hook of the host's, and that may wait for the
+/// thread that the handler has come upon.
+#[allow(unsafe_code)]
+fn never_wait_for(writer: &PipeWriter) -> io::Result<()> {
+    let pipe = writer.as_raw_fd();
+    // SAFETY: the descriptor is open, and the calls take and give plain numbers.
+    let answer = unsafe {
+        match libc::fcntl(pipe, libc::F_GETFL) {
+            -1 => -1,
+            flags => libc::fcntl(pipe, libc::F_SETFL, flags | libc::O_NONBLOCK),
+        }
+    };
+    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes a pipe that the handler does not know any more, when what lies in it has
+/// been told.
 fn close(pipe: Option<Pipe>) {
-    let Some(Pipe { writer, thread }) = pipe else { return };
-    drop(writer); // which ends the thread
+    let Some(Pipe { mut writer, thread, .. }) = pipe else { return };
+    while writer.write_all(&[END]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        std::thread::yield_now(); // it is full, and being read
+    }
     let _it_does_not_panic = thread.join();
 }
 
@@ -349,7 +443,9 @@ fn ours() -> libc::sigaction {
     // SAFETY: all zeroes is a `sigaction` like any other.
     let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
     ours.sa_sigaction = on_signal as *const () as usize;
-    ours.sa_flags = libc::SA_RESTART;
+    // On the stack for signals where a thread has one: those of other languages'
+    // threads may be small, and some runtimes insist on it.
+    ours.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
     ours
 }
 

@@ -76,6 +76,76 @@ fn allow_descriptors(most: libc::rlim_t) {
     }
 }
 
+/// The host's handler for a signal that nobody listens for: what it meets in a
+/// system call ends that with `EINTR`.
+#[allow(unsafe_code)]
+fn dispose_without_restart(signal: i32) {
+    // SAFETY: all zeroes is a `sigaction`, and the handler does nothing but count.
+    unsafe {
+        let mut next: libc::sigaction = std::mem::zeroed();
+        next.sa_sigaction = hosts();
+        assert_eq!(libc::sigaction(signal, &next, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Sends a signal to each of the other threads of this process, and waits until
+/// they have handled it.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn raise_in_the_others(signal: i32) {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let threads = threads.map(|thread| thread.unwrap().file_name().into_string().unwrap());
+    let threads: Vec<i32> = threads.map(|id| id.parse().unwrap()).collect();
+    let before = HOST_HEARD.load(Ordering::SeqCst);
+    // SAFETY: these calls have no preconditions.
+    let sent = unsafe {
+        let own = libc::gettid();
+        let others = threads.into_iter().filter(|&thread| thread != own);
+        others.map(|thread| assert_eq!(libc::tgkill(libc::getpid(), thread, signal), 0)).count()
+    };
+    while HOST_HEARD.load(Ordering::SeqCst) < before + sent {
+        std::thread::yield_now();
+    }
+}
+
+/// Forks, and does this in the child, which then ends. Its status.
+#[allow(unsafe_code)]
+fn in_a_child(work: impl FnOnce()) -> std::process::ExitStatus {
+    // SAFETY: the other threads of this process sleep in system calls, so that none
+    // of them holds a lock that the child would miss.
+    match unsafe { libc::fork() } {
+        0 => {
+            let done = catch_unwind(AssertUnwindSafe(work));
+            // SAFETY: it has no preconditions.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` is valid.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            std::process::ExitStatus::from_raw(status)
+        }
+    }
+}
+
+/// Waits until the listening thread sleeps in its system call again.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+/// When it is printed, presses Ctrl-C.
+#[derive(Debug)]
+struct PressesWhenPrinted;
+
+impl std::fmt::Display for PressesWhenPrinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        raise(SIGINT);
+        f.write_str("pressed")
+    }
+}
+
+impl std::error::Error for PressesWhenPrinted {}
+
 fn executor() -> Executor {
     counting().0
 }
@@ -106,7 +176,7 @@ fn listens(executor: &Executor) -> Listening {
 // ---- The scenarios ----------------------------------------------------------------
 
 /// What happens in a process of its own.
-const SCENARIOS: [(&str, fn()); 10] = [
+const SCENARIOS: [(&str, fn()); 16] = [
     ("a host's handler", || {
         dispose(SIGINT, hosts());
         let (executor, heard) = counting();
@@ -222,6 +292,106 @@ const SCENARIOS: [(&str, fn()); 10] = [
             assert!(is_interrupted(&executor), "each one is taken in");
         }
     }),
+    #[cfg(target_os = "linux")]
+    ("system call interrupted", || {
+        let executor = executor();
+        let _listening = listens(&executor);
+        dispose_without_restart(libc::SIGUSR1);
+        for _ in 0..3 {
+            settle();
+            raise_in_the_others(libc::SIGUSR1);
+            settle();
+            raise(SIGINT);
+            assert!(is_interrupted(&executor));
+        }
+    }),
+    #[cfg(not(target_os = "linux"))]
+    ("system call interrupted", || ()),
+    ("forked", || {
+        let (executor, heard) = counting();
+        let listening = listens(&executor);
+        settle();
+        // There it is as if nobody listened: its parent's thread is not there.
+        let status = in_a_child(|| raise(SIGINT));
+        assert_eq!(status.signal(), Some(SIGINT), "it is the child that is ended");
+        settle();
+        executor.run_until_idle();
+        assert_eq!(heard.get(), 0, "and its parent hears nothing");
+        raise(SIGINT);
+        assert!(is_interrupted(&executor));
+        assert_eq!(heard.get(), 1);
+        drop(listening);
+    }),
+    ("forked child listens", || {
+        let (executor, heard) = counting();
+        let mut inherited = Some(listens(&executor));
+        settle();
+        let status = in_a_child(|| {
+            let (own, heard_here) = counting();
+            let listening = listens(&own);
+            raise(SIGINT);
+            assert!(is_interrupted(&own));
+            inherited.take(); // of its parent, and nothing there
+            raise(SIGINT);
+            assert!(is_interrupted(&own));
+            assert_eq!(heard_here.get(), 2);
+            drop(listening);
+            assert_eq!(disposition(SIGINT), SIG_DFL);
+            assert_eq!(hearken::run(async { Ok(7) }).unwrap(), 7);
+        });
+        assert!(status.success(), "{status}");
+        settle();
+        executor.run_until_idle();
+        assert_eq!(heard.get(), 0);
+        raise(SIGINT);
+        assert!(is_interrupted(&executor), "its parent listens as before");
+    }),
+    ("forked child stops listening", || {
+        let executor = executor();
+        let inherited = listens(&executor);
+        settle();
+        let status = in_a_child(move || {
+            drop(inherited);
+            assert_eq!(disposition(SIGINT), SIG_DFL);
+            println!("@not waited for a thread that is not there");
+        });
+        assert!(status.success(), "{status}");
+    }),
+    ("forked child that stays", || {
+        let executor = executor();
+        let listening = listens(&executor);
+        settle();
+        // SAFETY: as in `in_a_child`; the child only sleeps.
+        #[allow(unsafe_code)]
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            loop {
+                std::thread::sleep(Duration::from_secs(1)); // with the pipe open
+            }
+        }
+        drop(listening);
+        println!("@not waited for the child to close the pipe");
+        // SAFETY: the child is ours.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+    }),
+    ("the last moment of run", || {
+        thread_local! {
+            static HELD: Cell<Option<hearken::Task<()>>> = const { Cell::new(None) };
+        }
+        // It is told when `run` takes no interrupts any more, and Ctrl-C is still its.
+        let answer = hearken::run(async {
+            let task = hearken::spawn(async { Err(PressesWhenPrinted.into()) });
+            hearken::yield_now().await;
+            HELD.set(Some(task));
+            Ok(7)
+        });
+        assert!(matches!(answer, Err(RunError::Interrupted { main: None })), "{answer:?}");
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+    }),
     ("no descriptor", || {
         let executor = executor();
         allow_descriptors(0);
@@ -318,4 +488,30 @@ fn who_insists_on_ctrl_c_ends_a_process_that_is_stuck_in_a_poll() {
 #[test]
 fn without_a_pipe_to_be_had_a_program_runs_and_ctrl_c_is_as_it_was() {
     goes_well("no descriptor");
+}
+
+// promise 6.7
+#[test]
+fn a_signal_of_the_hosts_that_interrupts_system_calls_does_not_end_the_listening() {
+    goes_well("system call interrupted");
+}
+
+// promise 6.7, 6.1
+#[test]
+fn only_the_process_that_was_signalled_hears_it() {
+    goes_well("forked");
+    goes_well("forked child listens");
+}
+
+// promise 6.7
+#[test]
+fn neither_a_parent_nor_its_forked_child_waits_for_the_other_to_stop_listening() {
+    goes_well("forked child stops listening");
+    goes_well("forked child that stays");
+}
+
+// promise 6.3, 6.7
+#[test]
+fn ctrl_c_is_not_lost_as_long_as_it_is_ours() {
+    goes_well("the last moment of run");
 }
