@@ -225,12 +225,11 @@ impl Executor {
         let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
         let body = body.into_ref();
         state.interrupts.set(0);
-        let guard = MainGuard::new(state, stub.header.id);
+        // Until the answer is made an interrupt is for this main.
+        let _guard = MainGuard::new(state, stub.header.id);
         let stalled = stub.with_body(body, || self.drive(&stub.header));
         let outcome = body.take_outcome().expect("the main has ended");
-        let answer = self.answer(&stub.header, outcome, stalled);
-        drop(guard); // until here an interrupt is for this main
-        answer
+        self.answer(&stub.header, outcome, stalled)
     }
 
     /// Takes turns until the main has ended. Answers what all were waiting for
@@ -311,14 +310,18 @@ impl Executor {
     /// Called after all foreign code that may interrupt, so that what comes later
     /// comes between two mains. A handler that interrupts whenever it hears of an
     /// interrupt is not waited for without end.
+    #[inline]
     fn look_again(&self) {
-        let state = &self.state;
-        if !state.has_reports() && !state.inbox.has_interrupts() {
-            return;
+        if self.state.has_reports() || self.state.inbox.has_interrupts() {
+            self.take_what_came();
         }
+    }
+
+    #[cold]
+    fn take_what_came(&self) {
         for _ in 0..100 {
-            turn::turn(state, Budget::Polls(0));
-            if !state.inbox.has_interrupts() {
+            turn::turn(&self.state, Budget::Polls(0));
+            if !self.state.inbox.has_interrupts() {
                 break;
             }
         }

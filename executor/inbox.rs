@@ -152,6 +152,7 @@ impl Inbox {
     ///
     /// Once the slot is in the pile the executor may be gone at any moment; the
     /// inbox is not.
+    #[inline]
     pub(crate) fn wake(&self, slot: usize) {
         if self.pile.put(slot) {
             self.ring();
@@ -219,6 +220,7 @@ impl Inbox {
 
 impl Lodging {
     /// An empty inbox for the next tenant.
+    #[inline]
     pub(crate) fn new(number: u16, tenant: u64, inbox: &'static Inbox) -> Lodging {
         Lodging {
             number,
@@ -360,6 +362,7 @@ impl Lodging {
     /// Leaves the inbox as a next tenant may find it. What it answers is foreign,
     /// and to be dropped when somebody else may move in.
     #[must_use]
+    #[inline]
     pub(crate) fn vacate(&self) -> Option<Bell> {
         // An exchange, and not a store: a store may come to the others later than
         // the look at the pile is taken, and wipe out the bell of a slot that was
