@@ -345,7 +345,8 @@ impl Lodging {
         door.parked = false;
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Whether nothing has come since `wait`.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.inbox.bell.load(Ordering::Acquire) == WAITING
     }
 

@@ -386,22 +386,34 @@ pub(crate) fn wait(state: &State, next: Next) -> Waited {
     let deadline = match next {
         Next::Ready => return Waited::Again,
         Next::At(deadline) => deadline,
-        Next::Waiting | Next::Empty if state.settings.closed_world => return Waited::Stuck,
+        Next::Waiting | Next::Empty if state.settings.closed_world => return stuck(state),
         Next::Waiting | Next::Empty => {
             state.inbox.park(None);
             return Waited::Again;
         }
     };
-    let until = catch(|| state.clock.until(deadline)).unwrap_or_else(|panicked| {
-        state.clock_panicked(panicked);
-        None
-    });
-    match until {
-        Some(Duration::ZERO) => {}
-        Some(duration) => state.inbox.park(Some(duration)),
-        // The clock stands still. Whoever stops does not wait for that.
-        None if state.settings.closed_world || stop::is_going_on(state) => return Waited::Stuck,
-        None => state.inbox.park(None),
+    // Whoever stops does not wait for a clock that stands still.
+    let gives_up = state.settings.closed_world || stop::is_going_on(state);
+    match catch(|| state.clock.until(deadline)) {
+        Ok(Some(Duration::ZERO)) => {}
+        Ok(Some(duration)) => state.inbox.park(Some(duration)),
+        Ok(None) if gives_up => return stuck(state),
+        Ok(None) => state.inbox.park(None),
+        Err(panicked) => {
+            // It stands still, too. That this is reported is not a reason to go on,
+            // or one that panics each time would never be given up.
+            state.clock_panicked(panicked);
+            if gives_up {
+                return Waited::Stuck;
+            }
+            state.inbox.park(None);
+        }
     }
     Waited::Again
+}
+
+/// Nothing can happen any more, unless it has happened since the turn ended: an
+/// interrupt, or a wake by the clock itself, which is foreign.
+fn stuck(state: &State) -> Waited {
+    if state.inbox.is_waiting() { Waited::Stuck } else { Waited::Again }
 }

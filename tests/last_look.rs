@@ -241,9 +241,10 @@ impl Clock for PressingClock {
     }
 }
 
-// promise 6.3: a closed world is one of wakes; the user may still press Ctrl-C.
+// promise 6.3, 4.7: a closed world is one of wakes; the user may still press Ctrl-C.
 #[test]
 fn an_interrupt_of_a_closed_world_that_is_about_to_be_given_up_is_not_lost() {
+    let said = common::Transcript::new();
     let (slot, heard) = (Slot::default(), Heard::default());
     let executor = Executor::builder()
         .clock(PressingClock(slot.clone()))
@@ -251,13 +252,77 @@ fn an_interrupt_of_a_closed_world_that_is_about_to_be_given_up_is_not_lost() {
         .handler(heard.handler())
         .build();
     *slot.borrow_mut() = Some(Pressing(executor.interrupter()));
+    // Somebody sleeps, so the clock is asked.
+    let other = executor.spawn(async { Ok(sleep(secs(1)).await) });
     let answer = executor.block_on(async {
-        sleep(secs(1)).await;
-        Ok(())
+        hearken::finally(pending::<anyhow::Result<()>>(), async || {
+            said.say("cleaned up");
+            Ok(())
+        })
+        .await
     });
     let Err(RunError::Interrupted { .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!(said.lines(), ["cleaned up"], "it is not dropped as one that is stuck");
     assert_eq!(heard.count(ReportKind::Interrupted), 1);
+    drop(other);
     executor.shut_down();
+}
+
+/// A clock that wakes somebody when it is asked how long to sleep.
+struct WakingClock(Rc<RefCell<Option<std::task::Waker>>>);
+
+impl Clock for WakingClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn until(&self, _: Instant) -> Option<std::time::Duration> {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+        None
+    }
+}
+
+// promise 7.2
+#[test]
+fn a_wake_of_a_closed_world_that_is_about_to_be_given_up_is_not_lost() {
+    let waker = Rc::new(RefCell::new(None));
+    let executor = Executor::builder().clock(WakingClock(waker.clone())).closed_world(true).build();
+    let other = executor.spawn(async { Ok(sleep(secs(1)).await) });
+    let mut polls = 0;
+    let answer = executor.block_on(std::future::poll_fn(|cx| {
+        polls += 1;
+        *waker.borrow_mut() = Some(cx.waker().clone());
+        if polls == 2 { std::task::Poll::Ready(Ok(7)) } else { std::task::Poll::Pending }
+    }));
+    assert_eq!(answer.unwrap(), 7);
+    drop(other);
+    executor.set_handler(|_| Verdict::Proceed); // of the one that is dropped
+}
+
+/// A clock that panics when it is asked how long to sleep.
+struct BrokenClock;
+
+impl Clock for BrokenClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn until(&self, _: Instant) -> Option<std::time::Duration> {
+        hushed(|| panic!("out of order"))
+    }
+}
+
+// promise 8.3: it counts as one that stands still, and its report wakes nobody.
+#[test]
+fn a_closed_world_whose_clock_panics_is_given_up() {
+    let heard = Heard::default();
+    let executor =
+        Executor::builder().clock(BrokenClock).closed_world(true).handler(heard.handler()).build();
+    let answer = executor.block_on(async { Ok(sleep(secs(1)).await) });
+    assert!(matches!(answer, Err(RunError::Stalled(_))), "{answer:?}");
+    assert_eq!(heard.count(ReportKind::CallbackPanicked), 1);
 }
 
 // ---- A report, when nobody looks any more ----------------------------------------------
