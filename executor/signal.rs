@@ -435,7 +435,10 @@ fn close(pipe: Option<Pipe>) {
     while writer.write_all(&[END]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
         std::thread::yield_now(); // it is full, and being read
     }
-    let _it_does_not_panic = thread.join();
+    // A hook may stop listening, and hooks are called by that very thread.
+    if thread.thread().id() != std::thread::current().id() {
+        let _it_does_not_panic = thread.join();
+    }
 }
 
 #[allow(unsafe_code)]

@@ -176,7 +176,7 @@ fn listens(executor: &Executor) -> Listening {
 // ---- The scenarios ----------------------------------------------------------------
 
 /// What happens in a process of its own.
-const SCENARIOS: [(&str, fn()); 16] = [
+const SCENARIOS: [(&str, fn()); 19] = [
     ("a host's handler", || {
         dispose(SIGINT, hosts());
         let (executor, heard) = counting();
@@ -378,6 +378,65 @@ const SCENARIOS: [(&str, fn()); 16] = [
             libc::waitpid(child, std::ptr::null_mut(), 0);
         }
     }),
+    // libuv 3483: the child could not close what had a signal to tell, and spun.
+    ("signal before the fork", || {
+        let (executor, heard) = counting();
+        let mut inherited = Some(listens(&executor));
+        raise(SIGINT);
+        settle(); // it lies in the inbox, of which the child has a copy
+        let status = in_a_child(|| {
+            inherited.take();
+            let (own, heard_here) = counting();
+            let listening = listens(&own);
+            own.run_until_idle();
+            drop(listening);
+            assert_eq!(heard_here.get(), 0, "what came before the fork was its parent's");
+        });
+        assert!(status.success(), "{status}");
+        assert!(is_interrupted(&executor));
+        assert_eq!(heard.get(), 1);
+    }),
+    // libevent 1158, booksbyus/zguide 808: the handler's write came upon a full pipe.
+    ("thousands of signals", || {
+        let (executor, heard) = counting();
+        let listening = listens(&executor);
+        let mut raised = 0;
+        while raised < 5_000 {
+            (0..2).for_each(|_| raise(SIGINT)); // a third may mean that we insist
+            raised += 2;
+            while heard.get() < raised {
+                executor.run_until_idle();
+            }
+        }
+        drop(listening);
+        assert_eq!(heard.get(), raised, "each once");
+    }),
+    ("stops listening in the hook", || {
+        let listening = std::sync::Arc::new(std::sync::Mutex::new(None::<Listening>));
+        let drops = listening.clone();
+        let done = std::sync::Arc::new(AtomicUsize::new(0));
+        let says = done.clone();
+        let executor = Executor::builder()
+            .on_wake(move || {
+                let listening = drops.lock().unwrap().take();
+                drop(listening); // on the thread that would be waited for
+                says.fetch_add(1, Ordering::SeqCst);
+            })
+            .handler(|report| {
+                assert_eq!(report.kind(), ReportKind::Interrupted, "the hook did not panic");
+                Verdict::Proceed
+            })
+            .build();
+        *listening.lock().unwrap() = Some(listens(&executor));
+        executor.run_until_idle(); // so that the hook is called
+        raise(SIGINT);
+        while done.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(disposition(SIGINT), SIG_DFL);
+        executor.run_until_idle();
+        drop(listens(&executor));
+    }),
     ("the last moment of run", || {
         thread_local! {
             static HELD: Cell<Option<hearken::Task<()>>> = const { Cell::new(None) };
@@ -501,6 +560,19 @@ fn a_signal_of_the_hosts_that_interrupts_system_calls_does_not_end_the_listening
 fn only_the_process_that_was_signalled_hears_it() {
     goes_well("forked");
     goes_well("forked child listens");
+}
+
+// promise 6.7, 6.1
+#[test]
+fn signals_are_told_once_each_however_many_and_not_to_a_child() {
+    goes_well("signal before the fork");
+    goes_well("thousands of signals");
+}
+
+// promise 8.3, 6.7
+#[test]
+fn a_hook_may_stop_listening_though_it_is_called_by_the_thread_that_listens() {
+    goes_well("stops listening in the hook");
 }
 
 // promise 6.7
