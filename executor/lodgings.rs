@@ -97,6 +97,7 @@ mod tests {
             lodging.inbox.wake(0);
             lodging.park(limit);
             assert!(lodging.has_mail());
+            lodging.take_wakes(|_| ());
         }
         move_out(&lodging);
     }
