@@ -40,6 +40,12 @@ impl<T> Future for Task<T> {
     }
 }
 
+#[cold]
+#[track_caller]
+fn awaited_after_taken() -> ! {
+    panic!("task awaited after its outcome was taken")
+}
+
 /// The await of a task began, and not during a delivery. The numbers of
 /// deliveries are even.
 const BEGUN: u32 = 1;
@@ -106,7 +112,7 @@ impl<T> Task<T> {
             (None, None) if header.is_awaited_by(cx.waker()) => None,
             (None, None) => header.set_rare_awaiter(Awaiter::Waker(cx.waker().clone())),
         };
-        drop(replaced);
+        home.drop_awaiter(replaced);
         Poll::Pending
     }
 
@@ -189,6 +195,7 @@ impl<T> Task<T> {
 
     /// The await of a task that has finished.
     #[inline]
+    #[track_caller]
     fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
         let header = self.header();
         match header.awaited_by() {
@@ -201,10 +208,17 @@ impl<T> Task<T> {
             _ => self.header().set_awaited_by(AwaitedBy::Nobody),
         }
         if self.header().is_awaited() {
-            drop(self.header().take_awaiter());
+            self.drop_awaiter();
         }
-        let outcome = self.take_now();
-        Poll::Ready(outcome.expect("task awaited after its outcome was taken"))
+        match self.take_now() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => awaited_after_taken(),
+        }
+    }
+
+    #[inline(never)]
+    fn drop_awaiter(&self) {
+        self.home().drop_awaiter(self.header().take_awaiter());
     }
 
     /// What was awaited is there. But is there a request that goes outward from
@@ -272,7 +286,7 @@ impl<T> Task<T> {
         let header = self.header();
         match header.take_awaiter() {
             Some(Awaiter::Member(key)) => self.home().leave_region(key),
-            other => drop(other),
+            other => self.home().drop_awaiter(other),
         }
         let awaited = header.if_rare(|rare| std::mem::take(&mut rare.awaited));
         let Some(delivery) = awaited.as_ref().and_then(Forwarding::request).cloned() else {

@@ -83,11 +83,22 @@ impl<T: HeaderFirst> Counted<T> {
     /// Puts a task into memory from the pool. This is its first pointer.
     #[inline]
     pub(crate) fn new(pool: &Pool, make: impl FnOnce() -> T) -> Counted<T> {
+        // SAFETY: a whole `T` is written.
+        unsafe { Counted::in_place(pool, |place| place.write(make())) }
+    }
+
+    /// The same for one that is too large to be handed about: `fill` writes it
+    /// where it is to be.
+    ///
+    /// # Safety
+    ///
+    /// When `fill` is through, there is a valid `T` at the place that it was
+    /// given, which is writable, and of the size and alignment of a `T`.
+    #[inline]
+    pub(crate) unsafe fn in_place(pool: &Pool, fill: impl FnOnce(NonNull<T>)) -> Counted<T> {
         const { assert!(T::HEADER_AT == 0, "the header comes first (Header first)") };
-        let place = pool.take(Layout::new::<T>()).cast::<T>();
-        // SAFETY: the memory is nobody else's, and of the size and alignment
-        // of a `T` (Nobody's).
-        unsafe { place.write(make()) };
+        let place = pool.take(Layout::new::<T>()).cast::<T>(); // (Nobody's)
+        fill(place);
         let task = Counted(place);
         debug_assert_eq!(task.header().pointers.get(), 1, "a new header counts its first pointer");
         task

@@ -14,10 +14,13 @@
 //!   [`Entered`], which borrows what it points to and puts the previous pointer
 //!   back, also when it unwinds. So executors may run inside one another.
 
+use crate::outcome::catch;
+use crate::report::{DefaultHandler, Handler, Report, ReportKind};
 use crate::state::State;
 use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
+use std::task::Waker;
 
 thread_local! {
     static CURRENT: Cell<*const Rc<State>> = const { Cell::new(ptr::null()) };
@@ -34,6 +37,11 @@ pub(crate) fn enter(state: &Rc<State>) -> Entered<'_> {
     state.in_turn.set(true);
     let previous = CURRENT.replace(state);
     Entered { state, previous }
+}
+
+/// It is nobody's turn any more: the turns that are on the stack never go on.
+pub(crate) fn leave_for_good() {
+    CURRENT.set(ptr::null());
 }
 
 impl Drop for Entered<'_> {
@@ -68,7 +76,10 @@ pub(crate) fn get() -> Option<Rc<State>> {
 #[inline]
 #[track_caller]
 pub(crate) fn state_for(function: &str) -> Rc<State> {
-    get().unwrap_or_else(|| outside(function))
+    match get() {
+        Some(state) => state,
+        None => outside(function), // not in a closure: there the caller is lost
+    }
 }
 
 /// Does `work` with the state, for a free function that cannot do without.
@@ -79,10 +90,30 @@ pub(crate) fn state_for(function: &str) -> Rc<State> {
 #[inline]
 #[track_caller]
 pub(crate) fn with_state<R>(function: &str, work: impl FnOnce(&Rc<State>) -> R) -> R {
+    match with(|state| state.map(work)) {
+        Some(answer) => answer,
+        None => outside(function), // not in a closure: there the caller is lost
+    }
+}
+
+/// Drops a waker that may be anybody's, of which only that is known. If it panics
+/// the executor whose turn it is reports it, or else the default handler.
+#[inline]
+pub(crate) fn drop_waker(waker: Option<Waker>) {
+    let Some(waker) = waker else { return };
     with(|state| match state {
-        Some(state) => work(state),
-        None => outside(function),
-    })
+        Some(state) => state.drop_waker(waker),
+        None => drop_waker_outside(waker),
+    });
+}
+
+#[cold]
+fn drop_waker_outside(waker: Waker) {
+    if let Err(panicked) = catch(|| drop(waker)) {
+        let message = "a waker panicked while it was dropped";
+        let report = Report::make(ReportKind::PanickedInDrop, message);
+        DefaultHandler.handle(&report.with_panic(panicked));
+    }
 }
 
 #[cold]

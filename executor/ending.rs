@@ -221,11 +221,11 @@ impl State {
         }
     }
 
-    /// Drops a waker that may be anybody's, where no borrow is held.
-    pub(crate) fn drop_waker(&self, waker: Waker) {
-        if let Err(panicked) = catch(|| drop(waker)) {
-            let message = "a waker panicked while it was dropped";
-            self.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
+    /// Drops an awaiter who is not to be woken. A member stays in its region.
+    #[inline]
+    pub(crate) fn drop_awaiter(&self, awaiter: Option<Awaiter>) {
+        if let Some(Awaiter::Waker(waker)) = awaiter {
+            self.drop_waker(waker);
         }
     }
 

@@ -19,9 +19,10 @@ use crate::run_error::{Nested, RunError};
 use crate::run_queue::RunQueue;
 use crate::shutdown::{self, MOST_BATCHES, Shutdown};
 use crate::spawn::{SpawnError, Spawner, spawn_on, try_spawn_on};
+use crate::stage::{Outcome, Parcel, Stage};
 use crate::state::{Phase, Settings, State};
 use crate::stop;
-use crate::task::{Fallible, Infallible, MainBody, MainStub, Outcome};
+use crate::task::{Fallible, Infallible, MainBody, MainStub};
 use crate::turn::{self, Budget, Next, Turn, Waited};
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -63,6 +64,10 @@ use std::time::Duration;
 /// Dropping an executor drops its tasks on this thread, the youngest first, and
 /// delivers the reports that this makes. Handles still answer afterwards;
 /// wakers that are still about do nothing.
+///
+/// One in a thread-local is dropped by [`std::process::exit`], also when that is
+/// called in its own turn. Then the reports that were on their way are delivered,
+/// and its tasks are left as they are: they are on the stack, so to speak.
 pub struct Executor {
     state: Rc<State>,
     /// Looks at what all are waiting for, in a closed world. Known only there,
@@ -93,15 +98,18 @@ impl Executor {
     /// dropped, and the task that is returned is cancelled already.
     #[track_caller]
     #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
-    pub fn spawn<T>(&self, f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T> {
-        spawn_on::<_, Fallible>(&self.state, f, Location::caller())
+    pub fn spawn<T: 'static>(
+        &self,
+        f: impl Future<Output = anyhow::Result<T>> + 'static,
+    ) -> Task<T> {
+        spawn_on::<_, Fallible>(&self.state, &mut Parcel::Packed(f), Location::caller())
     }
 
     /// Spawns a task whose output is its value: it can fail only by a panic.
     #[track_caller]
     #[must_use = "a task that is dropped runs on; say so with `detach`, or await it"]
-    pub fn spawn_infallible<T>(&self, f: impl Future<Output = T> + 'static) -> Task<T> {
-        spawn_on::<_, Infallible>(&self.state, f, Location::caller())
+    pub fn spawn_infallible<T: 'static>(&self, f: impl Future<Output = T> + 'static) -> Task<T> {
+        spawn_on::<_, Infallible>(&self.state, &mut Parcel::Packed(f), Location::caller())
     }
 
     /// Spawns a task, or gives the future back.
@@ -110,7 +118,7 @@ impl Executor {
     ///
     /// If the executor is shut down, or has as many tasks as it may.
     #[track_caller]
-    pub fn try_spawn<T, F>(&self, f: F) -> Result<Task<T>, SpawnError<F>>
+    pub fn try_spawn<T: 'static, F>(&self, f: F) -> Result<Task<T>, SpawnError<F>>
     where
         F: Future<Output = anyhow::Result<T>> + 'static,
     {
@@ -136,6 +144,7 @@ impl Executor {
     /// # Panics
     ///
     /// If called inside a turn of the same executor.
+    #[track_caller]
     pub fn turn(&self, budget: Budget) -> Turn {
         assert!(self.state.main.get().is_none(), "a turn was taken inside of block_on");
         turn::turn(&self.state, budget)
@@ -149,6 +158,7 @@ impl Executor {
     /// # Panics
     ///
     /// If called inside a turn of the same executor.
+    #[track_caller]
     pub fn run_until_idle(&self) -> Turn {
         let mut sum = Turn { polled: 0, next: Next::Ready, jumped: None };
         for _ in 0..MOST_BATCHES {
@@ -191,7 +201,7 @@ impl Executor {
         &self,
         main: impl Future<Output = anyhow::Result<T>>,
     ) -> Result<T, RunError> {
-        let answer = self.run_main(main);
+        let answer = self.run_main(&mut Parcel::Packed(main));
         if !self.state.in_turn.get() {
             // The interrupts were for this main; the next one begins anew.
             self.state.interrupts.set(0);
@@ -204,30 +214,38 @@ impl Executor {
     #[track_caller]
     pub(crate) fn run_main<T>(
         &self,
-        main: impl Future<Output = anyhow::Result<T>>,
+        main: &mut Parcel<impl Future<Output = anyhow::Result<T>>>,
     ) -> Result<T, RunError> {
         let state = &self.state;
         if state.in_turn.get() || state.main.get().is_some() {
-            return Err(RunError::Nested(nested("block_on", state)));
+            let nested = nested("block_on", state);
+            refuse_main(state, main);
+            return Err(RunError::Nested(nested));
         }
         if state.phase.get() == Phase::Closed {
             let refused = Report::make(
                 ReportKind::Refused,
                 "block_on was called after the executor was shut down",
             );
+            refuse_main(state, main);
             return Err(RunError::ShutDown(refused));
         }
         let place = Location::caller();
-        let stub = state.enroll(|id| {
+        // Nobody is roused yet: `on_wake` might take a turn, and the main is not there.
+        let stub = state.table.borrow_mut().enroll(|id| {
             let stub = MainStub::make(Header::new(id, place, None), state);
             (stub.clone().into_task(), stub)
         });
-        let body = pin!(MainBody::new(stub.clone(), state.clone(), main));
+        let stage = pin!(Stage { empty: () });
+        let body = pin!(MainBody::new(stub.clone(), state.clone(), stage, main));
         let body = body.into_ref();
         state.interrupts.set(0);
         // Until the answer is made an interrupt is for this main.
         let _guard = MainGuard::new(state, stub.header.id);
-        let stalled = stub.with_body(body, || self.drive(&stub.header));
+        let stalled = stub.with_body(body, || {
+            state.rouse(); // a host that waits is to look what the main has left
+            self.drive(&stub.header)
+        });
         let outcome = body.take_outcome().expect("the main has ended");
         self.answer(&stub.header, outcome, stalled)
     }
@@ -299,7 +317,7 @@ impl Executor {
     /// The caller is given something else than the main's value, which is foreign.
     fn drop_value<T>(&self, value: T) {
         let panicked = "the value of the main panicked while it was dropped";
-        turn::drop_quietly(&self.state, panicked, value);
+        self.state.drop_quietly(panicked, value);
         self.look_again();
     }
 
@@ -379,6 +397,7 @@ impl Executor {
     ///
     /// If called inside a turn of the same executor: there,
     /// [`request_shut_down`](Executor::request_shut_down) is right.
+    #[track_caller]
     pub fn shut_down(&self) -> Shutdown {
         assert!(self.state.main.get().is_none(), "shut_down was called inside of block_on");
         shutdown::shut_down(&self.state)
@@ -424,6 +443,14 @@ impl Executor {
     }
 }
 
+/// A main that is not run is dropped.
+fn refuse_main<F>(state: &State, main: &mut Parcel<F>) {
+    if let Err(panicked) = catch(|| *main = Parcel::Unpacked) {
+        let message = "a refused main panicked while it was dropped";
+        state.report(Report::make(ReportKind::PanickedInDrop, message).with_panic(panicked));
+    }
+}
+
 /// A main is being driven. Its stub does not stay in the table without it, also
 /// if something unwinds that should not.
 struct MainGuard<'a> {
@@ -454,7 +481,7 @@ fn request_shut_down_of(state: &State, reason: Cow<'static, str>) {
 fn set_handler(state: &State, handler: Box<dyn Handler>) {
     state.hears_cancellations.set(true);
     if let Some(old) = state.handler.replace(Some(handler)) {
-        turn::drop_quietly(state, "a handler panicked while it was dropped", old);
+        state.drop_quietly("a handler panicked while it was dropped", old);
     }
 }
 
@@ -470,6 +497,9 @@ pub(crate) fn nested(function: &'static str, state: &State) -> Nested {
 impl Drop for Executor {
     fn drop(&mut self) {
         let state = &self.state;
+        if state.in_turn.get() {
+            return shutdown::cut_short(state);
+        }
         shutdown::last_rites(state, ReportKind::DroppedPending);
         shutdown::leave(state);
     }
@@ -498,7 +528,11 @@ impl futures_task::LocalSpawn for Executor {
                 task.detach();
                 Ok(())
             }
-            Err(_) => Err(futures_task::SpawnError::shutdown()),
+            Err(error) => {
+                let message = "a refused future panicked while it was dropped";
+                self.state.drop_quietly(message, error.into_future());
+                Err(futures_task::SpawnError::shutdown())
+            }
         }
     }
 
@@ -517,6 +551,7 @@ impl futures_task::LocalSpawn for Executor {
 /// # Panics
 ///
 /// If called outside a turn.
+#[track_caller]
 pub fn now() -> Instant {
     state_for("now").now()
 }
@@ -526,6 +561,7 @@ pub fn now() -> Instant {
 /// # Panics
 ///
 /// If called outside a turn.
+#[track_caller]
 pub fn report(report: Report) {
     state_for("report").report(report);
 }
@@ -536,6 +572,7 @@ pub fn report(report: Report) {
 /// # Panics
 ///
 /// If called outside a turn.
+#[track_caller]
 pub fn request_shut_down(reason: impl Into<Cow<'static, str>>) {
     request_shut_down_of(&state_for("request_shut_down"), reason.into());
 }

@@ -15,14 +15,16 @@
 //!   what they point to.
 
 use crate::counted::{Counted, TaskRc};
+use crate::current;
 use crate::header::{Awaiter, Guardian, Header, Watch};
 use crate::id::TaskId;
 use crate::life::Ending;
 use crate::outcome::{OutcomeError, TakeError, TaskError, catch};
 use crate::report::{Report, ReportKind, TaskInfo};
 use crate::request::{Request, Why};
+use crate::stage::Outcome;
 use crate::state::State;
-use crate::task::{Join, Outcome, as_task};
+use crate::task::{Join, as_task};
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
@@ -210,20 +212,30 @@ impl<T> Task<T> {
         self.header().ending()
     }
 
-    /// Tells `watch` when the task has ended, under the name of `place`. Answers
-    /// whether it has ended already, and then nobody is told.
-    pub(crate) fn watch(&self, watch: &Rc<Watch>, place: usize) -> bool {
-        if !self.is_finished() {
-            self.stop_awaiting(); // by itself; from now on among others
-            self.home().lend_rare(self.header());
-            drop(self.header().set_rare_awaiter(Awaiter::Watch(watch.clone(), place)));
-        }
-        self.is_finished()
+    /// Tells `watch` when the task has ended, under the name of `place`; or, if it
+    /// has, when nobody looks at its outcome any more.
+    pub(crate) fn watch(&self, watch: &Rc<Watch>, place: usize) {
+        self.stop_awaiting(); // by itself; from now on among others
+        self.home().lend_rare(self.header());
+        let awaiter = Awaiter::Watch(watch.clone(), place);
+        let replaced = self.header().set_rare_awaiter(awaiter);
+        self.home().drop_awaiter(replaced);
     }
 
-    /// Whether it is this very task that is being polled at this moment.
+    /// Whether it has ended, and somebody is looking at its outcome: a callback,
+    /// further down the stack, or the handler. Then it cannot be taken.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.header().onlookers.get() > 0 && self.is_finished()
+    }
+
+    /// Whether whoever asks is this very task, which is being polled at this moment;
+    /// or a task of another executor that is driven in its poll, and blocks it. One
+    /// whose executor only takes a turn there may wait for it.
     pub(crate) fn is_the_running_task(&self) -> bool {
-        self.home().running.get() == Some(self.id()) && self.home().in_turn.get()
+        let home = self.home();
+        let waits_here = |state: &Rc<State>| Rc::ptr_eq(state, home) || state.main.get().is_some();
+        home.running.get() == Some(self.id())
+            && current::with(|state| state.is_some_and(waits_here))
     }
 
     /// Takes the outcome of a finished task that nobody looks at.
@@ -292,7 +304,10 @@ impl<T> Task<T> {
             let place = list.iter().position(|&(number, _)| Some(number) == id.number)?;
             Some(list.remove(place))
         });
-        removed.flatten().is_some() // dropped here, where nothing is borrowed
+        let Some((_, callback)) = removed.flatten() else { return false };
+        // Here, where nothing is borrowed.
+        self.home().drop_quietly("a callback panicked while it was dropped", callback);
+        true
     }
 
     /// Asks the task to cancel. False if it has ended already, and then
@@ -418,6 +433,12 @@ impl<'a, T> Finished<'a, T> {
     /// or [`Ended`](OutcomeError::Ended) with the cancellation.
     pub fn error(&self) -> Result<Option<&'a anyhow::Error>, OutcomeError<'a>> {
         look_at_error(self.cell)
+    }
+}
+
+impl<T> fmt::Debug for Finished<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Finished({}, {:?})", self.info(), self.info().state)
     }
 }
 

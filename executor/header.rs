@@ -52,7 +52,7 @@ pub(crate) struct Header {
     /// How many look at the outcome just now: callbacks, the handler. Nobody
     /// may take it away under their eyes.
     pub(crate) onlookers: Cell<u8>,
-    /// What stands behind the header: see `task.rs`.
+    /// What stands behind the header: see `stage.rs`.
     pub(crate) within: Cell<Within>,
     /// Whether it stands in the run queue: see `table.rs`.
     pub(crate) queued: Cell<Queued>,
@@ -274,14 +274,15 @@ impl Watch {
         self.waker.take()
     }
 
-    /// The next that has ended. If there is none, `waker` is to be woken.
-    pub(crate) fn next(&self, waker: &Waker) -> Option<usize> {
-        let next = self.ended.borrow_mut().pop_front();
-        if next.is_none() {
-            let replaced = self.waker.replace(Some(waker.clone()));
-            drop(replaced);
-        }
-        next
+    /// The next that has ended.
+    pub(crate) fn next(&self) -> Option<usize> {
+        self.ended.borrow_mut().pop_front()
+    }
+
+    /// From now on this one is woken, or nobody. Answers who was before.
+    #[must_use]
+    pub(crate) fn set_waker(&self, waker: Option<Waker>) -> Option<Waker> {
+        self.waker.replace(waker)
     }
 }
 

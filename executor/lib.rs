@@ -75,6 +75,7 @@ mod waker;
 mod inside;
 mod cancelling;
 mod place;
+mod stage;
 mod task;
 mod gives_way;
 mod handle;
@@ -119,6 +120,39 @@ pub use signal::{Listening, Signal, ctrl_c, listen_for};
 pub use spawn::{SpawnError, SpawnErrorKind, Spawner, current, spawn, spawn_infallible, try_spawn};
 pub use task_ref::{CancelOnDrop, TaskRef};
 pub use turn::{Budget, Next, Turn};
+
+/// What must not compile: a task's value may be dropped after whatever it borrows
+/// from, with the executor, say. (The future itself is `'static`, and yet its output
+/// need not be.)
+///
+/// ```compile_fail,E0597
+/// use std::cell::Cell;
+/// use std::future::Future;
+/// use std::marker::PhantomData;
+///
+/// struct Looks<'a>(Cell<Option<&'a String>>);
+///
+/// impl Drop for Looks<'_> {
+///     fn drop(&mut self) {
+///         println!("{:?}", self.0.get());
+///     }
+/// }
+///
+/// fn looks<'a>(_: PhantomData<&'a ()>) -> impl Future<Output = anyhow::Result<Looks<'a>>> + 'static {
+///     async { Ok(Looks(Cell::new(None))) }
+/// }
+///
+/// let executor = hearken::Executor::new();
+/// let text = String::from("gone");
+/// let task = executor.spawn(looks(PhantomData));
+/// executor.run_until_idle();
+/// task.result().unwrap().0.set(Some(&text));
+/// std::mem::forget(task);
+/// drop(text);
+/// drop(executor);
+/// ```
+#[cfg(doctest)]
+struct BorrowedOutputs;
 
 /// The pages whose examples are run as tests.
 #[cfg(doctest)]

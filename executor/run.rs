@@ -3,6 +3,7 @@
 use crate::current;
 use crate::executor::{Executor, nested};
 use crate::run_error::RunError;
+use crate::stage::Parcel;
 use std::future::Future;
 
 /// Runs a program: makes an executor, listens for Ctrl-C (with the feature
@@ -28,13 +29,15 @@ use std::future::Future;
 #[track_caller]
 pub fn run<T>(main: impl Future<Output = anyhow::Result<T>>) -> Result<T, RunError> {
     if let Some(outer) = current::get() {
-        return Err(RunError::Nested(nested("run", &outer)));
+        let nested = nested("run", &outer);
+        outer.drop_quietly("a refused main panicked while it was dropped", main);
+        return Err(RunError::Nested(nested));
     }
     let executor = Executor::new();
     #[cfg(all(feature = "signal", unix))]
     // Without a pipe or a thread the program can still run.
     let listening = crate::signal::ctrl_c(&executor.interrupter()).ok();
-    let answer = executor.run_main(main);
+    let answer = executor.run_main(&mut Parcel::Packed(main));
     executor.shut_down();
     // From here on Ctrl-C is the process's again. One that came between the two,
     // when there was nobody left to tell, is not lost for all that.

@@ -40,6 +40,7 @@ pub struct Shutdown {
 pub(crate) const MOST_BATCHES: usize = 1_000_000;
 
 /// Shuts the executor down, from outside of a turn.
+#[track_caller]
 pub(crate) fn shut_down(state: &Rc<State>) -> Shutdown {
     assert!(!state.in_turn.get(), "shut_down was called inside a turn of the same executor");
     if matches!(state.phase.get(), Phase::Closed | Phase::Gone) {
@@ -132,7 +133,7 @@ fn refuse_errands(state: &State) {
             ReportKind::Refused,
             "a spawn from another thread was refused: it came too late",
         ));
-        turn::drop_quietly(state, "a refused spawn panicked while it was dropped", work);
+        state.drop_quietly("a refused spawn panicked while it was dropped", work);
     }
 }
 
@@ -164,21 +165,34 @@ fn report_held(state: &Rc<State>) -> usize {
     reported
 }
 
+/// The executor is dropped in its own turn. So it stands in a thread-local, and
+/// somebody has called `exit`: the turn is still on the stack, and never goes on.
+/// Nobody can be dropped who may be on that stack, and nobody is.
+pub(crate) fn cut_short(state: &Rc<State>) {
+    std::mem::forget(state.clone()); // what is on the stack has references to it
+    state.phase.set(Phase::Closed);
+    state.in_turn.set(false);
+    let entered = current::enter(state);
+    turn::deliver_reports(state);
+    drop(entered);
+    state.phase.set(Phase::Gone);
+    current::leave_for_good();
+}
+
 /// The executor is dropped: what it holds of foreign things goes too, and the
 /// inbox is free for another.
 pub(crate) fn leave(state: &Rc<State>) {
     let entered = current::enter(state);
     if let Some(handler) = state.handler.take() {
-        turn::drop_quietly(state, "a handler panicked while it was dropped", handler);
+        state.drop_quietly("a handler panicked while it was dropped", handler);
     }
     if let Some(stop) = state.stop.take() {
-        turn::drop_quietly(state, "the error of a report panicked while it was dropped", stop);
+        state.drop_quietly("the error of a report panicked while it was dropped", stop);
     }
     state.phase.set(Phase::Gone);
     // Those that have themselves called again and again.
-    let callbacks = state.callbacks.take();
-    if !callbacks.is_empty() {
-        turn::drop_quietly(state, "a callback panicked while it was dropped", callbacks);
+    for callback in state.callbacks.take() {
+        state.drop_quietly("a callback panicked while it was dropped", callback);
     }
     drop(entered);
     if state.has_reports() {

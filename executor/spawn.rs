@@ -13,6 +13,7 @@ use crate::inbox::{Address, Closed, Errand};
 use crate::outcome::{Cancelled, Panicked, catch};
 use crate::report::{Report, ReportKind};
 use crate::request::{Origin, Why};
+use crate::stage::Parcel;
 use crate::state::{Phase, State};
 use crate::task::{Body, Fallible, Infallible, TaskCell};
 use crate::task_ref::TaskRef;
@@ -39,10 +40,10 @@ use std::rc::Rc;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 #[track_caller]
+#[inline]
 #[doc(alias = "create_task")]
-pub fn spawn<T>(f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T> {
-    let place = Location::caller();
-    with_state("spawn", |home| spawn_on::<_, Fallible>(home, f, place))
+pub fn spawn<T: 'static>(f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T> {
+    spawn_here::<_, Fallible>("spawn", &mut Parcel::Packed(f))
 }
 
 /// Spawns a task whose output is its value: it can fail only by a panic.
@@ -51,9 +52,9 @@ pub fn spawn<T>(f: impl Future<Output = anyhow::Result<T>> + 'static) -> Task<T>
 ///
 /// If called outside a turn.
 #[track_caller]
-pub fn spawn_infallible<T>(f: impl Future<Output = T> + 'static) -> Task<T> {
-    let place = Location::caller();
-    with_state("spawn_infallible", |home| spawn_on::<_, Infallible>(home, f, place))
+#[inline] // into the loop that spawns: of a short task it is a twentieth
+pub fn spawn_infallible<T: 'static>(f: impl Future<Output = T> + 'static) -> Task<T> {
+    spawn_here::<_, Infallible>("spawn_infallible", &mut Parcel::Packed(f))
 }
 
 /// Spawns a task, or gives the future back.
@@ -66,7 +67,7 @@ pub fn spawn_infallible<T>(f: impl Future<Output = T> + 'static) -> Task<T> {
 ///
 /// If called outside a turn.
 #[track_caller]
-pub fn try_spawn<T, F>(f: F) -> Result<Task<T>, SpawnError<F>>
+pub fn try_spawn<T: 'static, F>(f: F) -> Result<Task<T>, SpawnError<F>>
 where
     F: Future<Output = anyhow::Result<T>> + 'static,
 {
@@ -78,6 +79,7 @@ where
 /// # Panics
 ///
 /// If called outside a task: outside a turn, or in a handler or callback.
+#[track_caller]
 pub fn current() -> TaskRef {
     let state = state_for("current");
     let task = state.running.get().and_then(|id| state.task(id));
@@ -88,15 +90,34 @@ pub fn current() -> TaskRef {
 /// Where a task was spawned: kept in its header, shown in reports.
 type Place = &'static Location<'static>;
 
+/// Spawns on the executor whose turn it is.
 #[inline]
-pub(crate) fn spawn_on<F, B>(home: &Rc<State>, future: F, place: Place) -> Task<B::Value>
+#[track_caller]
+fn spawn_here<F, B>(function: &str, future: &mut Parcel<F>) -> Task<B::Value>
 where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
-    match try_spawn_on::<F, B>(home, future, place) {
+    let place = Location::caller();
+    match with_state(function, |home| begin::<F, B>(home, future, place)) {
         Ok(task) => task,
-        Err(error) => refused::<F, B>(home, error, place),
+        Err(kind) => refuse::<F, B>(&state_for(function), future, kind, place),
+    }
+}
+
+#[inline]
+pub(crate) fn spawn_on<F, B>(
+    home: &Rc<State>,
+    future: &mut Parcel<F>,
+    place: Place,
+) -> Task<B::Value>
+where
+    F: Future + 'static,
+    B: Body<F> + 'static,
+{
+    match begin::<F, B>(home, future, place) {
+        Ok(task) => task,
+        Err(kind) => refuse::<F, B>(home, future, kind, place),
     }
 }
 
@@ -110,13 +131,33 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
+    let mut future = Parcel::Packed(future);
+    let kind = match begin::<F, B>(home, &mut future, place) {
+        Ok(task) => return Ok(task),
+        Err(kind) => kind,
+    };
+    let Parcel::Packed(future) = future else { unreachable!("only a task that began has it") };
+    Err(SpawnError { future, kind })
+}
+
+/// A new task: makes it, and gives it its future and a place in the queue.
+#[inline]
+fn begin<F, B>(
+    home: &Rc<State>,
+    future: &mut Parcel<F>,
+    place: Place,
+) -> Result<Task<B::Value>, SpawnErrorKind>
+where
+    F: Future + 'static,
+    B: Body<F> + 'static,
+{
     if let Some(kind) = refusal(home) {
-        home.count_refused();
-        return Err(SpawnError { future, kind });
+        return Err(kind);
     }
     let cell = home.enroll(|id| {
         let header = Header::new(id, place, home.running.get());
-        let cell = TaskCell::<F, B>::make(&home.pool, || (header, home.clone(), future));
+        let cell = TaskCell::<F, B>::make(&home.pool, || (header, home.clone()));
+        cell.begin(future);
         (cell.clone().into_task(), cell)
     });
     Ok(Task::new(cell.into_join()))
@@ -124,16 +165,18 @@ where
 
 #[inline]
 fn refusal(home: &State) -> Option<SpawnErrorKind> {
-    if home.phase.get() == Phase::Closed {
-        Some(SpawnErrorKind::Closed)
+    let kind = if home.phase.get() == Phase::Closed {
+        SpawnErrorKind::Closed
     } else if !home.has_room() {
-        Some(SpawnErrorKind::Full)
+        SpawnErrorKind::Full
     } else {
-        None
-    }
+        return None;
+    };
+    home.count_refused();
+    Some(kind)
 }
 
-/// A task that never was one. Its future is dropped.
+/// As [`refuse`], for one that was given back.
 #[cold]
 pub(crate) fn refused<F, B>(
     home: &Rc<State>,
@@ -144,12 +187,30 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
+    refuse::<F, B>(home, &mut Parcel::Packed(future), kind, place)
+}
+
+/// A task that never was one. Its future is dropped.
+#[cold]
+fn refuse<F, B>(
+    home: &Rc<State>,
+    future: &mut Parcel<F>,
+    kind: SpawnErrorKind,
+    place: Place,
+) -> Task<B::Value>
+where
+    F: Future + 'static,
+    B: Body<F> + 'static,
+{
     // It is foreign, and may panic; and this may be a destructor.
-    let dropped = catch(|| drop(future));
-    let header = Header::new(TaskId::new(0, 0), place, home.running.get());
-    header.queued.set(Queued::No); // nor will it ever be
-    let cancelled = report_refused(home, &header, kind, dropped);
-    Task::new(TaskCell::<F, B>::refused(header, home.clone(), cancelled).into_join())
+    let dropped = catch(|| *future = Parcel::Unpacked);
+    let cell = TaskCell::<F, B>::make(&home.pool, || {
+        let header = Header::new(TaskId::new(0, 0), place, home.running.get());
+        header.queued.set(Queued::No); // nor will it ever be
+        (header, home.clone())
+    });
+    cell.refuse(report_refused(home, cell.header(), kind, dropped));
+    Task::new(cell.into_join())
 }
 
 /// Answers why the task is cancelled.
@@ -278,7 +339,10 @@ impl Spawner {
     /// that closes before it has looked drops `f` too, on its own thread, and
     /// reports that it was refused.
     #[track_caller]
-    pub fn spawn_with<T, Fut>(&self, f: impl FnOnce() -> Fut + Send + 'static) -> Result<(), Closed>
+    pub fn spawn_with<T: 'static, Fut>(
+        &self,
+        f: impl FnOnce() -> Fut + Send + 'static,
+    ) -> Result<(), Closed>
     where
         Fut: Future<Output = anyhow::Result<T>> + 'static,
     {
@@ -286,7 +350,8 @@ impl Spawner {
         let spawn = Box::new(move || {
             let home = state_for("spawn_with");
             // Made inside the task, so that a panic is the task's.
-            spawn_on::<_, Fallible>(&home, async move { f().await }, place).detach();
+            let mut future = Parcel::Packed(async move { f().await });
+            spawn_on::<_, Fallible>(&home, &mut future, place).detach();
         });
         self.address.send(Errand::Spawn(spawn))
     }

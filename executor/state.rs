@@ -238,7 +238,8 @@ impl State {
 
     pub(crate) fn push_callback(&self, callback: Callback) {
         if self.phase.get() == Phase::Gone {
-            return; // nobody will ever call it
+            // Nobody will ever call it.
+            return self.drop_quietly("a callback panicked while it was dropped", callback);
         }
         self.callbacks.borrow_mut().push_back(callback);
         self.table.borrow_mut().push_callback();
@@ -375,7 +376,7 @@ impl State {
             drop(wheel);
             let whom = Whom::of(name, waker); // foreign: no borrow is held
             let replaced = self.wheel.borrow_mut().set_whom(key, whom);
-            drop(replaced);
+            self.drop_whom(replaced);
         }
         Poll::Pending
     }
@@ -383,7 +384,7 @@ impl State {
     #[inline]
     pub(crate) fn remove_timer(&self, key: TimerKey) {
         let whom = self.wheel.borrow_mut().remove(key);
-        drop(whom); // after the borrow: it may be foreign
+        self.drop_whom(whom); // after the borrow: it may be foreign
     }
 }
 
@@ -394,11 +395,34 @@ impl State {
     /// to be called, nor a loop to call it: the default one hears of it now.
     pub(crate) fn report(&self, report: Report) {
         if self.phase.get() == Phase::Gone {
-            DefaultHandler.handle(&report);
-            return;
+            return report_to_default(report);
         }
         self.reports.borrow_mut().push_back(report);
         self.rouse();
+    }
+
+    /// Drops something foreign, which may panic. No borrow may be held.
+    ///
+    /// Each for itself: of two that panic in one `Vec`, the second is a panic
+    /// while unwinding, which ends the process.
+    pub(crate) fn drop_quietly<T>(&self, panicked: &'static str, foreign: T) {
+        if let Err(panic) = catch(|| drop(foreign)) {
+            self.report(Report::make(ReportKind::PanickedInDrop, panicked).with_panic(panic));
+        }
+    }
+
+    /// Drops a waker that may be anybody's.
+    #[inline(never)]
+    pub(crate) fn drop_waker(&self, waker: Waker) {
+        self.drop_quietly("a waker panicked while it was dropped", waker);
+    }
+
+    /// Drops whoever would have been woken.
+    #[inline]
+    pub(crate) fn drop_whom(&self, whom: Option<Whom>) {
+        if let Some(Whom::Other(waker)) = whom {
+            self.drop_waker(waker);
+        }
     }
 
     pub(crate) fn take_reports(&self) -> VecDeque<Report> {
@@ -429,6 +453,18 @@ impl State {
             parent: header.parent,
             polls: header.polls.get(),
         }
+    }
+}
+
+/// When there is no loop any more, nor a handler of the program's: the default
+/// one hears.
+fn report_to_default(report: Report) {
+    DefaultHandler.handle(&report);
+    // Its error is foreign.
+    if let Err(panicked) = catch(|| drop(report)) {
+        let message = "the error of a report panicked while it was dropped";
+        let report = Report::make(ReportKind::PanickedInDrop, message);
+        DefaultHandler.handle(&report.with_panic(panicked));
     }
 }
 

@@ -11,12 +11,8 @@
 //!
 //! # Invariants
 //!
-//! - **Pinned.** A future is dropped where it was polled, and never moved.
-//! - **Noted.** `within` in the header says what stands on the stage, at every
-//!   moment when foreign code runs.
-//! - **Alone.** While a future is polled or dropped, `within` says `Busy`, and
-//!   nobody else touches the stage.
-//! - **Written once, taken by the owner.** An outcome is written once. Only
+//! - Those of `stage.rs`.
+//! - **Taken by the owner.** An outcome is written once. Only
 //!   whoever can prove that nobody holds a reference to it takes it out: the
 //!   one handle, through `&mut`, while there are no onlookers; or the last
 //!   asker on leaving.
@@ -28,6 +24,7 @@ use crate::id::TaskId;
 use crate::life::{Ending, Hearing, Life};
 use crate::outcome::{Cancelled, Panicked, TaskError, catch, quietly};
 use crate::report::{Report, ReportKind};
+use crate::stage::{Outcome, Parcel, Place, Stage};
 use crate::state::State;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
@@ -37,9 +34,6 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-
-/// What a task leaves behind.
-pub(crate) type Outcome<T> = Result<T, TaskError>;
 
 /// What the handle needs of a task, whatever its future.
 pub(crate) trait Join<T>: AnyTask {
@@ -99,123 +93,6 @@ impl<F: Future> Body<F> for Infallible {
 
     fn outcome(output: F::Output, _: TaskId, _: u64) -> Outcome<F::Output> {
         Ok(output)
-    }
-}
-
-// ---- The place of a future and its outcome -----------------------------------
-
-/// The place itself. What stands there the header knows, in `within`.
-union Stage<F, T> {
-    future: ManuallyDrop<F>,
-    outcome: ManuallyDrop<Outcome<T>>,
-}
-
-/// A stage and the note of what stands on it.
-struct Place<'a, F, T> {
-    within: &'a Cell<Within>,
-    stage: Pin<&'a UnsafeCell<Stage<F, T>>>,
-}
-
-/// The future is being dropped for as long as this lives; then nothing stands
-/// on the stage, also after a panic.
-struct Alone<'a> {
-    within: &'a Cell<Within>,
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        self.within.set(Within::Empty);
-    }
-}
-
-#[allow(unsafe_code)]
-impl<'a, F: Future, T> Place<'a, F, T> {
-    /// Makes sure that a future stands here and nobody is at it.
-    #[inline]
-    fn set_busy(&self) {
-        let within = self.within.get();
-        assert!(within == Within::Future, "a future is polled and dropped once, by one at a time");
-        self.within.set(Within::Busy);
-    }
-
-    #[inline]
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.set_busy();
-        // SAFETY: it is a future that stands here (Noted), and nobody else is at
-        // it (Alone).
-        let future = unsafe { &mut (*self.stage.get()).future };
-        // SAFETY: the stage is pinned, and the future is never moved out of it,
-        // but dropped in place (Pinned).
-        let polled = unsafe { Pin::new_unchecked(&mut **future) }.poll(cx);
-        self.within.set(Within::Future);
-        polled
-    }
-
-    /// The poll has panicked: the future is still there, and nobody is at it.
-    ///
-    /// Not done by a guard in `poll`: every unwinding would have to stop there
-    /// on its way to whoever catches it, which makes it a tenth longer.
-    fn poll_panicked(&self) {
-        if self.within.get() == Within::Busy {
-            self.within.set(Within::Future);
-        }
-    }
-
-    /// Drops the future, in place. After a panic, too, the place is empty.
-    #[inline]
-    fn drop_future(&self) {
-        self.set_busy();
-        let _alone = Alone { within: self.within };
-        // SAFETY: as in `poll`.
-        unsafe { ManuallyDrop::drop(&mut (*self.stage.get()).future) };
-    }
-
-    #[inline]
-    fn write(&self, outcome: Outcome<T>) {
-        let was = self.within.get();
-        assert!(was == Within::Empty, "an outcome is written once, after the future is gone");
-        // SAFETY: nothing stands here (Noted), so nobody has a reference to it.
-        unsafe { (*self.stage.get()).outcome = ManuallyDrop::new(outcome) };
-        self.within.set(Within::Outcome);
-    }
-
-    fn outcome(&self) -> Option<&'a Outcome<T>> {
-        // SAFETY: an outcome stands here (Noted), and whoever takes it out first
-        // proves that this reference is gone.
-        (self.within.get() == Within::Outcome)
-            .then(|| unsafe { &*(*self.stage.get_ref().get()).outcome })
-    }
-
-    fn cancellation(&self) -> Option<Cancelled> {
-        match self.outcome() {
-            Some(Err(TaskError::Cancelled(cancelled))) => Some(cancelled.copy()),
-            _ => None,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// No reference that `outcome` gave is alive.
-    #[inline]
-    unsafe fn take(&self) -> Option<Outcome<T>> {
-        if self.within.get() != Within::Outcome {
-            return None;
-        }
-        self.within.set(Within::Empty);
-        // SAFETY: an outcome stood here (Noted), and the caller vouches for the
-        // references to it. From now on it counts as gone.
-        Some(unsafe { ManuallyDrop::take(&mut (*self.stage.get()).outcome) })
-    }
-
-    /// Drops whatever is there, at the end of all.
-    fn clear(&self) {
-        match self.within.get() {
-            Within::Future => self.drop_future(),
-            // SAFETY: nobody is left who could have a reference.
-            Within::Outcome => drop(unsafe { self.take() }),
-            Within::Empty => {}
-            Within::Busy => debug_assert!(false, "whoever is at a future holds its task"),
-        }
     }
 }
 
@@ -401,33 +278,45 @@ unsafe impl<F: Future, B: Body<F>> HeaderFirst for TaskCell<F, B> {
 
 #[allow(unsafe_code)]
 impl<F: Future, B: Body<F>> TaskCell<F, B> {
-    /// A task that is about to begin. Its parts come when there is memory for
-    /// them, so that they are put there without going by the stack.
+    /// A task without its future: [`begin`](TaskCell::begin) is to follow, before
+    /// anybody hears of it.
     #[inline]
     pub(crate) fn make(
         pool: &Pool,
-        parts: impl FnOnce() -> (Header, Rc<State>, F),
+        parts: impl FnOnce() -> (Header, Rc<State>),
     ) -> Counted<TaskCell<F, B>> {
-        Counted::new(pool, || {
-            let (header, home, future) = parts();
-            debug_assert_eq!(header.within.get(), Within::Future, "what a new header says");
-            let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-            TaskCell { header, home, stage, body: PhantomData }
-        })
+        let fill = |cell: NonNull<Self>| {
+            let (header, home) = parts();
+            header.within.set(Within::Empty);
+            let cell = cell.as_ptr();
+            // SAFETY: it is memory for a cell. Two of its fields have no value:
+            // a stage on which nothing stands, and the body.
+            unsafe {
+                (&raw mut (*cell).header).write(header);
+                (&raw mut (*cell).home).write(home);
+            }
+        };
+        // SAFETY: `fill` writes what there is to write.
+        unsafe { Counted::in_place(pool, fill) }
     }
 
-    /// A task that was refused: over before it began.
-    pub(crate) fn refused(
-        header: Header,
-        home: Rc<State>,
-        cancelled: Cancelled,
-    ) -> Counted<TaskCell<F, B>> {
-        header.life.set(Life::Ended(Ending::Cancelled));
-        header.within.set(Within::Outcome);
-        let outcome = ManuallyDrop::new(Err(TaskError::Cancelled(cancelled)));
-        let stage = UnsafeCell::new(Stage { outcome });
-        let this = home.clone();
-        Counted::new(&this.pool, || TaskCell { header, home, stage, body: PhantomData })
+    /// Gives the task its future.
+    #[inline]
+    pub(crate) fn begin(&self, future: &mut Parcel<F>) {
+        self.place().begin(future);
+    }
+
+    /// Drops what is left, at the end of all.
+    #[cold]
+    fn clear(&self) {
+        if let Err(panicked) = catch(|| self.place().clear()) {
+            self.panicked_in_drop("a task panicked while it was dropped", panicked);
+        }
+    }
+
+    /// Ends the task, which was refused, before it has begun.
+    pub(crate) fn refuse(&self, cancelled: Cancelled) {
+        self.end(Err(TaskError::Cancelled(cancelled)), Ending::Cancelled);
     }
 
     /// See [`Release`].
@@ -459,8 +348,11 @@ impl<F: Future, B: Body<F>> Staged<F, B::Value> for TaskCell<F, B> {
 }
 
 impl<F: Future, B: Body<F>> Drop for TaskCell<F, B> {
+    #[inline]
     fn drop(&mut self) {
-        self.place().clear();
+        if self.header.within.get() != Within::Empty {
+            self.clear();
+        }
     }
 }
 
@@ -574,17 +466,27 @@ impl MainStub {
 }
 
 /// The future of a main, on the stack of whoever called `block_on`.
-pub(crate) struct MainBody<F: Future, T> {
+pub(crate) struct MainBody<'a, F: Future, T> {
     stub: Counted<MainStub>,
     home: Rc<State>,
-    stage: UnsafeCell<Stage<F, T>>,
+    stage: Pin<&'a UnsafeCell<Stage<F, T>>>,
 }
 
-impl<T, F: Future<Output = anyhow::Result<T>>> MainBody<F, T> {
-    pub(crate) fn new(stub: Counted<MainStub>, home: Rc<State>, future: F) -> MainBody<F, T> {
-        debug_assert_eq!(stub.header.within.get(), Within::Future, "what a new header says");
-        let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-        MainBody { stub, home, stage }
+impl<'a, T, F: Future<Output = anyhow::Result<T>>> MainBody<'a, F, T> {
+    /// On a stage on which nothing stands.
+    #[allow(unsafe_code)]
+    pub(crate) fn new(
+        stub: Counted<MainStub>,
+        home: Rc<State>,
+        stage: Pin<&'a mut Stage<F, T>>,
+        future: &mut Parcel<F>,
+    ) -> MainBody<'a, F, T> {
+        stub.header.within.set(Within::Empty);
+        // SAFETY: the same place, seen as one that is shared; it stays pinned.
+        let stage = unsafe { stage.map_unchecked_mut(UnsafeCell::from_mut) }.into_ref();
+        let body = MainBody { stub, home, stage };
+        body.place().begin(future);
+        body
     }
 
     /// Takes the outcome, if the main has ended.
@@ -596,7 +498,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> MainBody<F, T> {
     }
 }
 
-impl<T, F: Future<Output = anyhow::Result<T>>> Staged<F, T> for MainBody<F, T> {
+impl<T, F: Future<Output = anyhow::Result<T>>> Staged<F, T> for MainBody<'_, F, T> {
     fn home(&self) -> &State {
         &self.home
     }
@@ -606,23 +508,24 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Staged<F, T> for MainBody<F, T> {
     }
 }
 
-impl<F: Future, T> MainBody<F, T> {
-    #[allow(unsafe_code)]
+impl<F: Future, T> MainBody<'_, F, T> {
     fn place(&self) -> Place<'_, F, T> {
-        // SAFETY: as for `TaskCell`. A body that is polled is pinned; before
-        // that nobody asks for its place but `drop`.
-        let stage = unsafe { Pin::new_unchecked(&self.stage) };
-        Place { within: &self.stub.header.within, stage }
+        Place { within: &self.stub.header.within, stage: self.stage }
     }
 }
 
-impl<F: Future, T> Drop for MainBody<F, T> {
+impl<F: Future, T> Drop for MainBody<'_, F, T> {
     fn drop(&mut self) {
-        self.place().clear();
+        if self.place().within.get() != Within::Empty
+            && let Err(panicked) = catch(|| self.place().clear())
+        {
+            let message = "a main panicked while it was dropped";
+            report_panic(&self.home, &self.stub.header, message, panicked);
+        }
     }
 }
 
-impl<T, F: Future<Output = anyhow::Result<T>>> AnyTask for MainBody<F, T> {
+impl<T, F: Future<Output = anyhow::Result<T>>> AnyTask for MainBody<'_, F, T> {
     fn header(&self) -> &Header {
         &self.stub.header
     }

@@ -83,6 +83,7 @@ pub enum Next {
 /// # Panics
 ///
 /// If called inside a turn of the same executor.
+#[track_caller]
 pub(crate) fn turn(state: &Rc<State>, budget: Budget) -> Turn {
     assert!(!state.in_turn.get(), "a turn was taken inside a turn of the same executor");
     let entered = current::enter(state);
@@ -292,7 +293,7 @@ pub(crate) fn deliver_reports(state: &State) {
             Verdict::Proceed | Verdict::Ignore => Some(report),
         };
         // Its error is foreign, and may panic.
-        drop_quietly(state, "the error of a report panicked while it was dropped", unneeded);
+        state.drop_quietly("the error of a report panicked while it was dropped", unneeded);
     }
 }
 
@@ -307,7 +308,7 @@ pub(crate) fn hear(state: &State, report: &Report) -> Verdict {
         None => state.handler.set(Some(handler)),
         Some(next) => {
             state.handler.set(Some(next));
-            drop_quietly(state, "a handler panicked while it was dropped", handler);
+            state.drop_quietly("a handler panicked while it was dropped", handler);
         }
     }
     heard.unwrap_or_else(|panicked| {
@@ -315,13 +316,6 @@ pub(crate) fn hear(state: &State, report: &Report) -> Verdict {
         DefaultHandler.handle(&failed.with_panic(panicked));
         DefaultHandler.handle(report)
     })
-}
-
-/// Drops something foreign.
-pub(crate) fn drop_quietly<T>(state: &State, panicked: &'static str, foreign: T) {
-    if let Err(panic) = catch(|| drop(foreign)) {
-        state.report(Report::make(ReportKind::PanickedInDrop, panicked).with_panic(panic));
-    }
 }
 
 // ---- Stopping -------------------------------------------------------------------

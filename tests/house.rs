@@ -17,10 +17,11 @@ use source::{Line, Token};
 mod source;
 
 /// The only files in which `unsafe` may stand.
-const UNSAFE_FILES: [&str; 7] = [
+const UNSAFE_FILES: [&str; 8] = [
     "counted.rs",
     "current.rs",
     "waker.rs",
+    "stage.rs",
     "task.rs",
     "handle.rs",
     "combinators/around.rs",

@@ -113,7 +113,7 @@ fn ask(task: &mut Task<i32>, accessor: usize) -> String {
         _ => match hushed(|| catch_unwind(AssertUnwindSafe(|| poll_once(task)))) {
             Ok(Poll::Pending) => "suspends".into(),
             Ok(Poll::Ready(answer)) => outcome(answer),
-            Err(payload) => format!("panics: {}", payload.downcast_ref::<String>().unwrap()),
+            Err(payload) => format!("panics: {}", payload.downcast_ref::<&str>().unwrap()),
         },
     }
 }

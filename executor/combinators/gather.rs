@@ -8,9 +8,9 @@
 //! Outcomes stay with their tasks until they are handed over. So a failure that
 //! is not handed over is reported, like that of any task that nobody asks.
 
+use super::watching::Watching;
 use crate::cancelling::{give_up, with_running_task};
 use crate::handle::Task;
-use crate::header::Watch;
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TakeError, TaskError};
 use crate::place::Place;
@@ -18,6 +18,7 @@ use crate::request::{Delivery, Origin, Why};
 use crate::rules::{Forwarding, Tally};
 use crate::state::State;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ pub fn settle<T>(
 struct Children<T> {
     tasks: Vec<Task<T>>,
     unfinished: usize,
-    watch: Rc<Watch>,
+    watching: Watching,
     watched: bool,
     place: Place,
     forwarding: Forwarding,
@@ -142,7 +143,7 @@ impl<T> Children<T> {
         Children {
             unfinished: tasks.len(),
             tasks,
-            watch: Rc::default(),
+            watching: Watching::default(),
             watched: false,
             place: Place::default(),
             forwarding: Forwarding::default(),
@@ -157,8 +158,9 @@ impl<T> Children<T> {
             self.watched = true;
             for (place, task) in self.tasks.iter().enumerate() {
                 // Whoever waits for itself is told at once that this fails.
-                if task.is_the_running_task() || task.watch(&self.watch, place) {
-                    let _nobody_waits_yet = self.watch.ended(place);
+                match task.is_the_running_task() {
+                    true => self.watching.has_ended(place),
+                    false => self.watching.add(task, place),
                 }
             }
         }
@@ -239,7 +241,7 @@ impl<T> Children<T> {
     }
 
     fn next_news(&mut self, cx: &mut Context<'_>) -> Poll<News> {
-        if let Some(place) = self.watch.next(cx.waker()) {
+        if let Some(place) = self.watching.next(cx) {
             self.unfinished -= 1;
             if self.asked.get_mut(place).is_some_and(std::mem::take) {
                 self.asked_unfinished -= 1;
@@ -247,6 +249,23 @@ impl<T> Children<T> {
             return Poll::Ready(News::Ended(place));
         }
         if self.unfinished > 0 { Poll::Pending } else { Poll::Ready(News::All) }
+    }
+
+    /// Whether somebody looks at one of these just now, so that it cannot be taken.
+    /// Then those who wait are woken when he has.
+    fn are_looked_at(&mut self, wanted: Range<usize>, cx: &Context<'_>) -> bool {
+        let before = self.unfinished;
+        for place in wanted {
+            if self.tasks[place].is_looked_at() {
+                self.watching.add(&self.tasks[place], place);
+                self.unfinished += 1; // it ends once more, so to speak
+            }
+        }
+        let looked_at = self.unfinished > before;
+        if looked_at {
+            self.watching.wakes(cx);
+        }
+        looked_at
     }
 
     fn all_well(&self) -> bool {
@@ -311,7 +330,7 @@ impl<T> Future for Gather<T> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(News::Ended(place)) => {
                     let failed = children.tasks[place].ending() != Some(Ending::Succeeded);
-                    if !failed || first_failure.is_some() {
+                    if !failed || first_failure.is_some_and(|first| first != place) {
                         continue;
                     }
                     *first_failure = Some(place);
@@ -326,6 +345,13 @@ impl<T> Future for Gather<T> {
                 }
                 Poll::Ready(News::All) => break,
             }
+        }
+        let wanted = match *first_failure {
+            Some(place) => place..place + 1,
+            None => 0..children.tasks.len(),
+        };
+        if children.are_looked_at(wanted, cx) {
+            return Poll::Pending;
         }
         let answer = match *first_failure {
             Some(place) => children.take(place).map(|_| Vec::new()),
@@ -351,8 +377,13 @@ impl<T> Future for Settle<T> {
             match self.children.poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(News::Ended(_)) => {}
-                Poll::Ready(News::All) => return Poll::Ready(self.children.take_all().collect()),
+                Poll::Ready(News::All) => break,
             }
         }
+        let all = 0..self.children.tasks.len();
+        if self.children.are_looked_at(all, cx) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.children.take_all().collect())
     }
 }

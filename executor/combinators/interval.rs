@@ -34,6 +34,7 @@ use std::time::Duration;
 /// })?;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
+#[track_caller]
 pub fn interval(period: Duration) -> Result<Interval, ZeroInterval> {
     let home = state_for("interval");
     let now = home.now();
@@ -49,6 +50,7 @@ pub fn interval(period: Duration) -> Result<Interval, ZeroInterval> {
 /// # Panics
 ///
 /// If called outside a turn.
+#[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Result<Interval, ZeroInterval> {
     Interval::new(state_for("interval_at"), start, period)
 }
@@ -132,6 +134,11 @@ impl Interval {
     }
 
     /// Makes the next tick come a period from now.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a turn.
+    #[track_caller]
     pub fn reset(&mut self) {
         self.next.reset(now() + self.period);
     }

@@ -11,6 +11,7 @@ mod shield;
 mod finally;
 mod timeout;
 mod interval;
+mod watching;
 mod gather;
 mod wait;
 mod group;

@@ -109,7 +109,11 @@ impl Cancelled {
         let accepted = |header: &Header| {
             header.rare(|rare| rare.cancel.accepted = rare.cancel.count);
         };
-        current::with(|state| state.and_then(|state| state.with_running(accepted)));
+        current::with(|state| {
+            // One of another task's is news, and answers nothing here.
+            let own = state.filter(|state| state.is_mine(&self));
+            own.and_then(|own| own.with_running(accepted))
+        });
     }
 
     /// Lets the cancellation go on outward from here: to the next scope around,

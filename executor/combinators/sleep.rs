@@ -39,6 +39,7 @@ use std::time::Duration;
 /// })?;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
+#[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep::after(state_for("sleep"), duration)
 }
@@ -55,6 +56,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # Cancellation
 ///
 /// Dropping it takes its timer off the wheel and does nothing else.
+#[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::until(state_for("sleep_until"), deadline)
 }

@@ -1,15 +1,14 @@
 //! Waiting for some of several tasks, without taking them away.
 
 use super::sleep::Sleep;
+use super::watching::Watching;
 use crate::current::state_for;
 use crate::handle::Task;
-use crate::header::Watch;
 use crate::life::Ending;
 use crate::outcome::TaskError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -70,19 +69,23 @@ pub async fn wait<T>(
 /// # Cancellation
 ///
 /// Dropping it, or cancelling the task that waits, leaves the tasks alone.
-pub async fn wait_timeout<T>(
+#[track_caller]
+pub fn wait_timeout<T>(
     tasks: &mut [Task<T>],
     wait_for: WaitFor,
     limit: Duration,
-) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
-    let mut waiting = Waiting::new(tasks, wait_for);
-    let mut limit = pin!(Sleep::after(state_for("wait_timeout"), limit));
-    poll_fn(|cx| match waiting.poll(tasks, cx) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => limit.as_mut().poll(cx),
-    })
-    .await;
-    sort(tasks)
+) -> impl Future<Output = (Vec<&mut Task<T>>, Vec<&mut Task<T>>)> {
+    let home = state_for("wait_timeout");
+    async move {
+        let mut waiting = Waiting::new(tasks, wait_for);
+        let mut limit = pin!(Sleep::after(home, limit));
+        poll_fn(|cx| match waiting.poll(tasks, cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => limit.as_mut().poll(cx),
+        })
+        .await;
+        sort(tasks)
+    }
 }
 
 fn sort<T>(tasks: &mut [Task<T>]) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
@@ -91,24 +94,23 @@ fn sort<T>(tasks: &mut [Task<T>]) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
 
 struct Waiting {
     wait_for: WaitFor,
-    watch: Rc<Watch>,
+    watching: Watching,
     unfinished: usize,
 }
 
 impl Waiting {
     fn new<T>(tasks: &[Task<T>], wait_for: WaitFor) -> Waiting {
-        let watch = Rc::default();
-        for (place, task) in tasks.iter().enumerate() {
-            if task.watch(&watch, place) {
-                let _nobody_waits_yet = watch.ended(place);
-            }
-        }
-        Waiting { wait_for, watch, unfinished: tasks.len() }
+        let watching = Watching::default();
+        tasks.iter().enumerate().for_each(|(place, task)| match task.is_finished() {
+            true => watching.has_ended(place), // also when somebody looks at it
+            false => watching.add(task, place),
+        });
+        Waiting { wait_for, watching, unfinished: tasks.len() }
     }
 
     fn poll<T>(&mut self, tasks: &[Task<T>], cx: &mut Context<'_>) -> Poll<()> {
         while self.unfinished > 0 {
-            let Some(place) = self.watch.next(cx.waker()) else { return Poll::Pending };
+            let Some(place) = self.watching.next(cx) else { return Poll::Pending };
             self.unfinished -= 1;
             let failed = matches!(tasks[place].ending(), Some(Ending::Failed | Ending::Panicked));
             match self.wait_for {
@@ -148,14 +150,10 @@ impl Waiting {
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn as_completed<T>(tasks: impl IntoIterator<Item = Task<T>>) -> AsCompleted<T> {
-    let watch: Rc<Watch> = Rc::default();
+    let watching = Watching::default();
     let tasks: Vec<Option<Task<T>>> = tasks.into_iter().map(Some).collect();
-    for (place, task) in tasks.iter().flatten().enumerate() {
-        if task.watch(&watch, place) {
-            let _nobody_waits_yet = watch.ended(place);
-        }
-    }
-    AsCompleted { left: tasks.len(), tasks, watch }
+    tasks.iter().flatten().enumerate().for_each(|(place, task)| watching.add(task, place));
+    AsCompleted { left: tasks.len(), tasks, watching }
 }
 
 /// Tasks in the order in which they end: [`as_completed`].
@@ -166,7 +164,7 @@ pub fn as_completed<T>(tasks: impl IntoIterator<Item = Task<T>>) -> AsCompleted<
 pub struct AsCompleted<T> {
     tasks: Vec<Option<Task<T>>>,
     left: usize,
-    watch: Rc<Watch>,
+    watching: Watching,
 }
 
 impl<T> AsCompleted<T> {
@@ -192,9 +190,18 @@ impl<T> AsCompleted<T> {
             if self.left == 0 {
                 return Poll::Ready(None);
             }
-            let Some(place) = self.watch.next(cx.waker()) else { return Poll::Pending };
-            self.left -= 1;
-            Poll::Ready(self.tasks[place].take())
+            while let Some(place) = self.watching.next(cx) {
+                let slot = &mut self.tasks[place];
+                let task = slot.take().expect("it ends once");
+                if task.is_looked_at() {
+                    self.watching.add(&task, place);
+                    *slot = Some(task);
+                    continue;
+                }
+                self.left -= 1;
+                return Poll::Ready(Some(task));
+            }
+            Poll::Pending
         })
         .await
     }

@@ -51,6 +51,16 @@ impl Foreign {
         self.0.acts.iter().for_each(|act| drop(act.take()));
     }
 
+    /// Does `work`, during which they are quiet.
+    pub fn quietly<R>(&self, work: impl FnOnce() -> R) -> R {
+        let acts = self.0.acts.each_ref().map(RefCell::take);
+        let done = work();
+        for (own, act) in self.0.acts.iter().zip(acts) {
+            own.replace(act);
+        }
+        done
+    }
+
     pub fn count(&self, op: Op) -> usize {
         self.0.done[op as usize].get()
     }
