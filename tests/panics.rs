@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use common::foreign::{Foreign, Op};
 use common::{
     OnDrop, Shelf, World, assert_balances, assert_settled, failed, failing, hushed, waiting,
 };
 use hearken::{
-    Clock, Executor, Instant, ManualClock, Report, ReportKind, Task, TaskError, Verdict, sleep,
-    spawn,
+    Budget, Clock, Executor, Instant, ManualClock, Report, ReportKind, Task, TaskError, Verdict,
+    sleep, spawn,
 };
 
 /// The message of the panic by which a task ended.
@@ -350,7 +351,7 @@ struct Reach {
 
 type Action = fn(&Reach);
 
-const ACTIONS: [(&str, Action); 12] = [
+const ACTIONS: [(&str, Action); 14] = [
     ("spawn", |reach| reach.executor.spawn(failing()).detach()),
     ("wake a sibling", |reach| reach.gate.clone().open()),
     ("cancel a sibling", |reach| {
@@ -367,13 +368,22 @@ const ACTIONS: [(&str, Action); 12] = [
     ("ledger", |reach| assert!(reach.executor.ledger().spawned > 0)),
     ("ask for shutdown", |reach| reach.executor.request_shut_down("enough")),
     ("drop another executor", |reach| drop(reach.other.take())),
+    ("shut another executor down", |reach| {
+        if let Some(other) = reach.other.take() {
+            other.shut_down();
+            reach.other.put(other);
+        }
+    }),
+    ("turn another executor", |reach| {
+        reach.other.with(|other| other.turn(Budget::Batch));
+    }),
     ("panic", |_| panic!("action")),
 ];
 
 /// Arranges for `act` to be called in a certain place.
 type Place = fn(&Reach, Rc<dyn Fn()>);
 
-const PLACES: [(&str, Place); 11] = [
+const PLACES: [(&str, Place); 16] = [
     ("a poll", |reach, act| {
         let poll = async move {
             act();
@@ -435,6 +445,48 @@ const PLACES: [(&str, Place); 11] = [
                 Ok(())
             })
             .detach();
+    }),
+    ("the drop of a foreign waker", |reach, act| {
+        let foreign = Foreign::that(Op::Drop, move || act());
+        let mut task = reach.executor.spawn(pending::<anyhow::Result<()>>());
+        let waker = foreign.waker();
+        let poll = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        foreign.quietly(|| drop(waker));
+        drop(task);
+        foreign.quieten();
+    }),
+    ("a closure from another thread", |reach, act| {
+        ACT.set(Some(act));
+        let spawner = reach.executor.spawner();
+        let sends = move || {
+            spawner.spawn_with(|| {
+                take_act();
+                std::future::ready(Ok(()))
+            })
+        };
+        std::thread::spawn(sends).join().unwrap().unwrap();
+    }),
+    ("the drop of a callback that was removed", |reach, act| {
+        let task = reach.executor.spawn(async { Ok(()) });
+        let on_drop = OnDrop(move || act());
+        let callback = task.on_done(move |_| drop(on_drop));
+        assert!(task.remove_on_done(callback));
+    }),
+    ("the drop of a handler", |reach, act| {
+        let on_drop = OnDrop(move || act());
+        reach.executor.set_handler(move |_| {
+            let _on_drop = &on_drop;
+            Verdict::Proceed
+        });
+        reach.executor.set_handler(|_| Verdict::Proceed);
+    }),
+    ("the drop of a future that is refused", |reach, act| {
+        let future = waiting(move || act());
+        reach.other.with(|other| {
+            other.shut_down();
+            other.spawn(future).detach();
+        });
     }),
     ("on_wake", |reach, act| {
         reach.executor.run_until_idle();
@@ -558,6 +610,33 @@ fn act_in(place: Place, action: Action, asks_for_shutdown: bool) {
     assert_settled(&reach.executor);
     // Handler and callbacks hold it in a circle.
     reach.executor.set_handler(|_| Verdict::Proceed);
+}
+
+// promise 8.3, 10.7: one after the other, on one executor
+#[test]
+fn two_panics_wherever_they_are_leave_the_executor_usable() {
+    let mut faults = Vec::new();
+    for (first_in, first) in PLACES {
+        for (second_in, second) in PLACES {
+            let work = || {
+                let reach = reach();
+                first(&reach, Rc::new(|| panic!("first")));
+                second(&reach, Rc::new(|| panic!("second")));
+                reach.executor.run_until_idle();
+                assert_usable(&reach.executor);
+                drop((reach.sibling.take(), reach.failed.take(), reach.other.take()));
+                reach.executor.shut_down();
+                assert_settled(&reach.executor);
+            };
+            let done = hushed(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)));
+            if let Err(payload) = done {
+                let message = payload.downcast_ref::<String>().cloned();
+                faults.push(format!("{first_in}, and {second_in}: {message:?}"));
+            }
+            (ACT.set(None), ON_WAKE.set(false));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 // promise 8.3, 10.7
