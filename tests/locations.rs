@@ -66,7 +66,7 @@ thread_local! {
 macro_rules! there {
     ($name:literal, $call:expr) => {
         see($name, line!(), || {
-            std::mem::forget($call);
+            let _unused = $call;
         })
     };
 }
