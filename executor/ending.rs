@@ -313,13 +313,13 @@ impl State {
     /// last that keeps the task's memory.
     fn strike_held(&self, header: &Header) -> Option<TaskRc> {
         let place = header.if_rare(|rare| rare.held_at.take()).flatten()?;
-        self.held.borrow_mut().try_remove(place)
+        self.held.borrow_mut().remove(place)
     }
 
     /// All failures that somebody holds and has not asked for, oldest first.
     pub(crate) fn held_failures(&self) -> Vec<TaskRc> {
         let held = self.held.borrow();
-        oldest_first(held.iter().map(|(_, task)| task.clone()).collect())
+        oldest_first(held.iter().cloned().collect())
     }
 
     /// A spawn was refused.

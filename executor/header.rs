@@ -123,7 +123,7 @@ pub(crate) struct Rare {
     /// The group that it belongs to.
     pub(crate) guardian: Option<Rc<dyn Guardian>>,
     /// Where in the list of held failures.
-    pub(crate) held_at: Option<usize>,
+    pub(crate) held_at: Option<u32>,
 }
 
 impl Rare {

@@ -47,6 +47,7 @@
 
 // I. Who is ready?
 mod id;
+mod pages;
 mod run_queue;
 mod sync;
 mod pile;
@@ -55,6 +56,7 @@ mod lodgings;
 // II. What time is it?
 mod clock;
 mod order;
+mod levels;
 mod wheel;
 // III. What became of it?
 mod request;

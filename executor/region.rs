@@ -21,8 +21,8 @@
 //!   members.
 
 use crate::id::Name;
+use crate::pages::Pages;
 use crate::rules::Tally;
-use slab::Slab;
 use std::cell::Cell;
 use std::ops::Sub;
 use std::rc::Rc;
@@ -143,7 +143,7 @@ enum Called {
 /// All members of an executor, in one table.
 #[derive(Default)]
 pub(crate) struct Members {
-    members: Slab<Member>,
+    members: Pages<Member>,
     entries: u32,
 }
 
@@ -162,12 +162,12 @@ impl Members {
             holds: Tally::default(),
             state: Called::Reached,
         };
-        let index = self.members.insert(member) as u32;
+        let index = self.members.insert(member);
         match previous {
-            NONE => self.members[index as usize].region.first.set(index),
-            previous => self.members[previous as usize].next = index,
+            NONE => self.members[index].region.first.set(index),
+            previous => self.members[previous].next = index,
         }
-        self.members[index as usize].region.last.set(index);
+        self.members[index].region.last.set(index);
         MemberKey { index, entry }
     }
 
@@ -175,18 +175,18 @@ impl Members {
     /// is held.
     pub(crate) fn leave(&mut self, key: MemberKey) -> Option<Waker> {
         self.get(key)?;
-        let mut member = self.members.remove(key.index as usize);
+        let mut member = self.members.remove(key.index)?;
         let region = &*member.region;
         if region.found_at.get() == key.index {
             region.found_at.set(member.next);
         }
         match member.previous {
             NONE => region.first.set(member.next),
-            previous => self.members[previous as usize].next = member.next,
+            previous => self.members[previous].next = member.next,
         }
         match member.next {
             NONE => region.last.set(member.previous),
-            next => self.members[next as usize].previous = member.previous,
+            next => self.members[next].previous = member.previous,
         }
         region.holders.set(region.holders.get().sub(member.holds));
         member.uncall(Called::Reached);
@@ -236,7 +236,7 @@ impl Members {
         }
         let mut keys = Vec::new();
         let mut index = region.first.get();
-        while let Some(member) = self.members.get_mut(index as usize) {
+        while let Some(member) = self.members.get_mut(index) {
             let chosen = Tally { chosen: member.holds.chosen, ..Tally::default() };
             member.holds = member.holds - chosen;
             region.holders.set(region.holders.get() - chosen);
@@ -262,7 +262,7 @@ impl Members {
         };
         let mut index = start;
         loop {
-            let member = self.members.get_mut(index as usize)?;
+            let member = self.members.get_mut(index)?;
             if holds(&member.holds) && member.state != Called::PassedOver {
                 member.call();
                 region.found_at.set(index);
@@ -281,7 +281,7 @@ impl Members {
     /// Those who were called and did not come.
     pub(crate) fn pass_over(&mut self, region: &Region) {
         let mut index = region.first.get();
-        while let Some(member) = self.members.get_mut(index as usize) {
+        while let Some(member) = self.members.get_mut(index) {
             if member.state == Called::Waiting {
                 member.uncall(Called::PassedOver);
                 let holds = std::mem::take(&mut member.holds);
@@ -322,7 +322,7 @@ impl Members {
     pub(crate) fn all(&self, region: &Region) -> Vec<MemberKey> {
         let mut keys = Vec::new();
         let mut index = region.first.get();
-        while let Some(member) = self.members.get(index as usize) {
+        while let Some(member) = self.members.get(index) {
             keys.push(MemberKey { index, entry: member.entry });
             index = member.next;
         }
@@ -330,11 +330,11 @@ impl Members {
     }
 
     fn get(&self, key: MemberKey) -> Option<&Member> {
-        self.members.get(key.index as usize).filter(|member| member.entry == key.entry)
+        self.members.get(key.index).filter(|member| member.entry == key.entry)
     }
 
     fn get_mut(&mut self, key: MemberKey) -> Option<&mut Member> {
-        self.members.get_mut(key.index as usize).filter(|member| member.entry == key.entry)
+        self.members.get_mut(key.index).filter(|member| member.entry == key.entry)
     }
 }
 

@@ -139,7 +139,7 @@ fn refuse_errands(state: &State) {
 
 /// Tells the handler of failures that somebody holds and has not asked for.
 fn report_held(state: &Rc<State>) -> usize {
-    if state.held.borrow().is_empty() {
+    if state.held.borrow().len() == 0 {
         return 0;
     }
     let mut reported = 0;

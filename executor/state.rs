@@ -21,13 +21,13 @@ use crate::id::{MOST_SLOTS, Name, TaskId, Ticket};
 use crate::inbox::Lodging;
 use crate::life::{Ending, Life};
 use crate::outcome::catch;
+use crate::pages::Pages;
 use crate::region::Members;
 use crate::report::{DefaultHandler, Handler, Report, ReportKind, TaskInfo, TaskState};
 use crate::request::{Request, Why};
 use crate::run_queue::RunQueue;
 use crate::table::Table;
-use crate::wheel::{TimerKey, Wheel, Whom};
-use slab::Slab;
+use crate::wheel::{TimerKey, Waits, Wheel, Whom};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::mem::replace;
@@ -95,7 +95,7 @@ pub(crate) struct State {
     pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
     /// The default handler is silent about cancellations: don't make those.
     pub(crate) hears_cancellations: Cell<bool>,
-    pub(crate) held: RefCell<Slab<TaskRc>>,
+    pub(crate) held: RefCell<Pages<TaskRc>>,
     pub(crate) counts: Counts,
     // Whose turn is it?
     pub(crate) running: Cell<Option<TaskId>>,
@@ -123,6 +123,8 @@ pub(crate) struct State {
 /// How many boxes are kept for the rare things of tasks to come.
 const MOST_SPARES: usize = 4096;
 const MOST_SPARES_WHEN_IDLE: usize = 256;
+/// Room for so many callbacks is kept when there is none.
+const MOST_CALLBACKS: usize = 1024;
 
 /// The ledger's figures, each counted where it happens; the table counts who
 /// was spawned and who is live. `held` is counted too, not computed from the
@@ -246,6 +248,15 @@ impl State {
         self.rouse();
     }
 
+    pub(crate) fn next_callback(&self) -> Option<Callback> {
+        let mut callbacks = self.callbacks.borrow_mut();
+        let callback = callbacks.pop_front();
+        if callbacks.is_empty() {
+            callbacks.shrink_to(MOST_CALLBACKS); // what a crowd needed goes back
+        }
+        callback
+    }
+
     /// Gives a task that is about to have something rare the box for it, if
     /// one is at hand.
     pub(crate) fn lend_rare(&self, header: &Header) {
@@ -355,28 +366,29 @@ impl State {
     /// Gives a timer another deadline; who waits stays the same. None if it has
     /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
-        if self.wheel.borrow().has_fired(&key) {
-            self.remove_timer(key);
-            return None;
+        if !self.in_turn.get() && !self.wheel.borrow().has_fired(&key) {
+            self.rouse_if_before_all(deadline);
         }
-        self.rouse_if_earlier(deadline);
-        self.wheel.borrow_mut().reset(&key, deadline);
-        Some(key)
+        if self.wheel.borrow_mut().reset(&key, deadline) {
+            return Some(key);
+        }
+        self.remove_timer(key);
+        None
     }
 
     /// Whether a timer has fired; if not, it wakes that waker, whose name this
     /// is, if it is known.
     #[inline]
     pub(crate) fn poll_timer(&self, key: &TimerKey, name: Option<Name>, waker: &Waker) -> Poll<()> {
-        let wheel = self.wheel.borrow();
-        if wheel.has_fired(key) {
-            return Poll::Ready(());
-        }
-        if !wheel.wakes(key, name, waker) {
-            drop(wheel);
-            let whom = Whom::of(name, waker); // foreign: no borrow is held
-            let replaced = self.wheel.borrow_mut().set_whom(key, whom);
-            self.drop_whom(replaced);
+        let waits = self.wheel.borrow().waits(key, name, waker);
+        match waits {
+            Waits::No => return Poll::Ready(()),
+            Waits::Yes => {}
+            Waits::Another => {
+                let whom = Whom::of(name, waker); // foreign: no borrow is held
+                let replaced = self.wheel.borrow_mut().set_whom(key, whom);
+                self.drop_whom(replaced);
+            }
         }
         Poll::Pending
     }

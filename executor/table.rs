@@ -16,11 +16,11 @@ use crate::counted::TaskRc;
 use crate::header::Queued;
 use crate::id::{TaskId, Ticket};
 use crate::order::{Ranked, sort};
+use crate::pages::Pages;
 use crate::run_queue::{Entry, RunQueue};
-use slab::Slab;
 
 pub(crate) struct Table {
-    slots: Slab<TaskRc>,
+    slots: Pages<TaskRc>,
     queue: RunQueue,
     /// How many tasks have ever been here: the serial of the youngest.
     serial: u64,
@@ -39,7 +39,7 @@ pub(crate) enum Next {
 
 impl Table {
     pub(crate) fn new(queue: RunQueue) -> Table {
-        Table { slots: Slab::new(), queue, serial: 0 }
+        Table { slots: Pages::default(), queue, serial: 0 }
     }
 
     /// Wakes a task.
@@ -103,11 +103,13 @@ impl Table {
     /// id, and answers with it and something else, which is handed on.
     #[inline]
     pub(crate) fn enroll<R>(&mut self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
-        let vacant = self.slots.vacant_entry();
-        let id = TaskId::new(self.serial + 1, vacant.key());
-        let (task, answer) = make(id);
-        debug_assert!(task.header().queued.get() == Queued::Yes, "what a new header says");
-        vacant.insert(task);
+        let serial = self.serial + 1;
+        let (id, answer) = self.slots.insert_with(|slot| {
+            let id = TaskId::new(serial, slot as usize);
+            let (task, answer) = make(id);
+            debug_assert!(task.header().queued.get() == Queued::Yes, "what a new header says");
+            (task, (id, answer))
+        });
         self.serial = id.number();
         self.queue.push_task(id.ticket());
         answer
@@ -117,24 +119,24 @@ impl Table {
     /// held.
     #[inline]
     pub(crate) fn strike_off(&mut self, id: TaskId) -> Option<TaskRc> {
-        let task = self.slots.try_remove(id.slot())?;
+        let task = self.slots.remove(id.slot() as u32)?;
         debug_assert_eq!(task.header().id, id, "a live task is in its slot");
         Some(task)
     }
 
     pub(crate) fn get(&self, id: TaskId) -> Option<&TaskRc> {
-        self.slots.get(id.slot()).filter(|task| task.header().id == id)
+        self.slots.get(id.slot() as u32).filter(|task| task.header().id == id)
     }
 
     /// Whoever this ticket is of, if he is still here.
     #[inline]
     pub(crate) fn find(&self, ticket: Ticket) -> Option<&TaskRc> {
-        self.slots.get(ticket.slot()).filter(|task| task.header().id.ticket() == ticket)
+        self.slots.get(ticket.slot() as u32).filter(|task| task.header().id.ticket() == ticket)
     }
 
     /// Whoever is in this slot.
     pub(crate) fn tenant(&self, slot: u32) -> Option<&TaskRc> {
-        self.slots.get(slot as usize)
+        self.slots.get(slot)
     }
 
     #[inline]
@@ -149,7 +151,7 @@ impl Table {
 
     /// Every live task, the youngest first.
     pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
-        let all = self.slots.iter().map(|(_, task)| task.clone());
+        let all = self.slots.iter().cloned();
         let mut all = oldest_first(all.collect());
         all.reverse();
         all
@@ -159,11 +161,6 @@ impl Table {
     #[inline] // it is called at the end of each idle turn, of which it is a tenth
     pub(crate) fn shrink(&mut self) {
         self.queue.shrink();
-        if self.slots.is_empty() && self.slots.capacity() > 1024 {
-            // A slab never shrinks by itself. Slots are told apart by serials,
-            // so starting again from slot 0 confuses nobody.
-            self.slots = Slab::new();
-        }
     }
 }
 

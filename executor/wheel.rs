@@ -7,12 +7,20 @@
 //! present one, so the levels are a number written in base 64, and a timer
 //! stands where its deadline first differs from now.
 //!
+//! ```text
+//!  now = 5·2¹⁶, deadline = 70·2¹⁶         5 = 0·64 + 5, 70 = 1·64 + 6
+//!
+//!  level 1   0  1  2 …      4.2 ms each: now is in 0, so the timer is in 1
+//!  level 0   0 … 5  6 …      66 µs each: now is in 5; later the timer is in 6
+//! ```
+//!
 //! When the wheel reaches a slot of a higher level it hands its timers down,
 //! at most seven times in a timer's life. Slots are coarse, deadlines are not:
 //! of the slot that time has entered only those timers fire that are due, in
-//! order of deadline and then of arrival.
+//! order of deadline and then of arrival. What a slot does when its least
+//! deadline is asked for again and again is in `levels.rs`.
 //!
-//! Timers live in a vector and are linked by index, so a cancelled one leaves
+//! Timers live in pages and are linked by index, so a cancelled one leaves
 //! nothing behind, and there is no pointer to get wrong.
 //!
 //! There may be a million of them, so a timer is small. Where it stands is not
@@ -28,29 +36,24 @@
 //!   of the lowest level that has any.
 //! - **Canonical.** A timer that has not fired stands where it would be put
 //!   now. Time that passes does not change in which digit its deadline first
-//!   differs, until the wheel reaches its slot and hands it down.
-//! - **Stable.** Equal deadlines stand in one slot (Canonical), in the order in
-//!   which they arrived: who comes is put last, or before all others if due
-//!   before them, and a list is handed down in its order, into empty slots.
+//!   differs, until the wheel reaches its slot and hands it down. In an open slot
+//!   the next digits of the deadline say where. So when the wheel reaches an open
+//!   slot, that *is* the level below from then on.
+//! - **Stable.** Equal deadlines stand in one list (Canonical), in the order in
+//!   which they arrived, and a list is handed down in its order, into empty slots.
 //! - **Whole.** A slot's list is taken out whole before its timers are looked
 //!   at. Walked in place, a timer that goes back where it came from would be
 //!   met again, for ever.
-//! - **Sorted or known.** Of a slot either the list is in order, or the least
-//!   deadline is known, or nobody has asked since it was cancelled.
 
 use crate::clock::Instant;
 use crate::id::Name;
+use crate::levels::{LEVEL_BITS, Level, NONE, SLOTS, Scale, Slot, Timer, WIDTH_BITS, empty, rank};
 use crate::order::{Ranked, sort};
-use slab::Slab;
+use crate::pages::Pages;
+use std::num::NonZeroU64;
 use std::task::Waker;
 
 const LEVELS: usize = 8;
-const LEVEL_BITS: u32 = 6;
-const SLOTS: usize = 1 << LEVEL_BITS;
-/// log₂ of the width, in nanoseconds, of a slot of the lowest level.
-const WIDTH_BITS: u32 = 16;
-/// No timer: an index that is never reached.
-const NONE: u32 = u32::MAX;
 
 /// A timer on the wheel. Whoever holds it must give it back to
 /// [`Wheel::remove`], also when it has fired.
@@ -73,15 +76,23 @@ impl Whom {
     }
 }
 
+/// How a timer stands with somebody who waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Waits {
+    /// It has fired.
+    No,
+    /// It will wake this one.
+    Yes,
+    /// It will wake another.
+    Another,
+}
+
 /// All timers of an executor.
+#[derive(Default)]
 pub(crate) struct Wheel {
-    timers: Vec<Timer>,
-    /// How many of these somebody holds.
-    held: usize,
-    /// The first of those that nobody holds: a list, by `next`.
-    free: u32,
+    timers: Pages<Timer>,
     /// The wakers of those whose names are not known.
-    others: Slab<Waker>,
+    others: Pages<Waker>,
     levels: [Level; LEVELS],
     /// Which levels have timers, a bit each.
     occupied: u8,
@@ -91,86 +102,27 @@ pub(crate) struct Wheel {
     scratch: Vec<Ranked>,
 }
 
-#[derive(Clone, Copy)]
-struct Timer {
-    deadline: Instant,
-    call: Call,
-    previous: u32,
-    next: u32,
+/// A [`Whom`] in eight bytes, as it stands in a timer: a name; or below all names
+/// the seat in `others`, from two.
+type Call = NonZeroU64;
+
+/// The timer has fired.
+const NOBODY: Call = NonZeroU64::MIN;
+
+/// That of a name, or of a seat and two: neither is zero.
+#[inline]
+fn call(number: u64) -> Call {
+    Call::new(number).unwrap_or(NOBODY)
 }
 
-/// A [`Whom`] in eight bytes: a name, or below all names the seat in `others`,
-/// from one. Zero is nobody: the timer has fired, or nobody holds it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Call(u64);
-
-const _: () = assert!(size_of::<Timer>() == 24);
-
-impl Timer {
-    const GONE: Timer =
-        Timer { deadline: Instant::NEVER, call: Call::NOBODY, previous: NONE, next: NONE };
+#[inline]
+fn name_of(call: Call) -> Option<Name> {
+    (call.get() >= Name::LEAST).then(|| Name::from_bits(call.get()))
 }
 
-impl Call {
-    const NOBODY: Call = Call(0);
-
-    fn name(self) -> Option<Name> {
-        (self.0 >= Name::LEAST).then(|| Name::from_bits(self.0))
-    }
-
-    /// The seat in `others`.
-    fn seat(self) -> Option<usize> {
-        if self.0 >= Name::LEAST { None } else { (self.0 as usize).checked_sub(1) }
-    }
-}
-
-#[derive(Default)]
-struct Level {
-    /// Which slots have timers, a bit each.
-    occupied: u64,
-    /// Made when the level is first used.
-    slots: Box<[Slot]>,
-}
-
-/// The timers of a slot that is occupied. Of one that is not, this says nothing.
-#[derive(Clone, Copy)]
-struct Slot {
-    first: u32,
-    last: u32,
-    least: Least,
-}
-
-/// What is known of the least deadline of a slot.
-#[derive(Clone, Copy)]
-enum Least {
-    /// The list is in order of deadline and arrival.
-    First,
-    Known(Instant),
-    /// It was cancelled, and nobody has asked since.
-    Unknown,
-}
-
-impl Level {
-    #[cold]
-    fn make_slots(&mut self) {
-        let empty = Slot { first: NONE, last: NONE, least: Least::First };
-        self.slots = vec![empty; SLOTS].into_boxed_slice();
-    }
-}
-
-impl Default for Wheel {
-    fn default() -> Wheel {
-        Wheel {
-            timers: Vec::new(),
-            held: 0,
-            free: NONE,
-            others: Slab::new(),
-            levels: Default::default(),
-            occupied: 0,
-            present: 0,
-            scratch: Vec::new(),
-        }
-    }
+/// The seat in `others`.
+fn seat_of(call: Call) -> Option<u32> {
+    if call.get() >= Name::LEAST { None } else { (call.get() as u32).checked_sub(2) }
 }
 
 // ---- The four verbs --------------------------------------------------------
@@ -180,8 +132,7 @@ impl Wheel {
     #[inline]
     pub(crate) fn insert(&mut self, deadline: Instant, whom: Whom) -> TimerKey {
         let call = self.note(whom);
-        let index = self.take_seat();
-        self.timers[index as usize] = Timer { deadline, call, previous: NONE, next: NONE };
+        let index = self.timers.insert(Timer::new(deadline, call));
         self.file(index, deadline);
         TimerKey(index)
     }
@@ -190,85 +141,112 @@ impl Wheel {
     /// no borrow is held: it may be foreign code.
     #[inline]
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Whom> {
-        self.unlink(key.0);
-        let call = self.leave_seat(key.0);
-        self.forget(call)
+        let timer = self.timers.remove(key.0)?;
+        self.unlink(timer);
+        self.forget(timer.call)
     }
 
     /// Fires what is due: appends those whom it wakes to `due`, in order of
     /// deadline and then of arrival.
     pub(crate) fn fire(&mut self, now: Instant, due: &mut Vec<Whom>) {
-        debug_assert!(self.scratch.is_empty(), "nobody else is being sorted");
+        debug_assert!(self.scratch.is_empty(), "nothing else is being sorted");
         let end = now.as_nanos() >> WIDTH_BITS;
         while let Some((level, slot)) = self.first_slot() {
             let start = self.start_of(level, slot);
-            if start > end {
+            if start > end || (start == end && level == 0) {
                 break;
             }
             self.present = self.present.max(start);
-            let mut index = self.take_list(level, slot);
-            while index != NONE {
-                let Timer { deadline, next, .. } = self.timers[index as usize];
-                if deadline <= now {
-                    self.note_for_sorting(index, deadline);
-                } else {
-                    // Handed down; or, on the lowest level, not quite yet.
-                    self.link(index, deadline);
+            match self.take_slot(level, slot) {
+                Slot::List(list) => self.hand_down(list.first, end),
+                Slot::Open(open) if level == 0 => self.rank_all(&open),
+                Slot::Open(open) => {
+                    // All that was below it is over (Ahead).
+                    self.levels[level - 1] = *open;
+                    self.occupied |= 1 << (level - 1);
                 }
-                index = next;
-            }
-            if level == 0 && start == end {
-                break; // only the not-quite-yet are left here
             }
         }
         self.present = self.present.max(end);
+        if !self.scratch.is_empty() {
+            self.call_ranked(due);
+        }
+        // And of the slot that time is in, those that are due.
+        while let Some((mut index, last)) = self.cut_due(now) {
+            self.unlink(self.timers[last]);
+            loop {
+                let next = self.timers[index].next;
+                let whom = self.call_off(index);
+                due.extend(whom);
+                if index == last {
+                    break;
+                }
+                index = next;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn call_ranked(&mut self, due: &mut Vec<Whom>) {
         sort(&mut self.scratch);
         for nth in 0..self.scratch.len() {
-            let timer = &mut self.timers[self.scratch[nth].place as usize];
-            let call = std::mem::replace(&mut timer.call, Call::NOBODY);
-            due.extend(self.forget(call));
+            let whom = self.call_off(self.scratch[nth].place);
+            due.extend(whom);
         }
-        self.scratch.clear();
+        empty(&mut self.scratch);
     }
 
     /// When [`fire`](Wheel::fire) will have something to do.
+    #[inline]
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        let (level, slot) = self.first_slot()?;
-        let Slot { first, least, .. } = self.levels[level].slots[slot];
-        let first = match least {
-            Least::Known(deadline) => return Some(deadline),
-            Least::First => first,
-            Least::Unknown => self.put_in_order(level, slot),
-        };
-        Some(self.timers[first as usize].deadline)
+        let (number, _) = self.first_slot()?;
+        let least = self.levels[number].least_at_hand(&self.timers);
+        Some(least.unwrap_or_else(|| self.find_least(number)))
+    }
+
+    /// Timers mostly come in order (every request gets the same timeout), and
+    /// then this is never called, however many are cancelled.
+    #[inline(never)]
+    fn find_least(&mut self, number: usize) -> Instant {
+        let scale = Scale::of(number, self.present);
+        self.levels[number].find_least(&mut self.timers, &mut self.scratch, scale)
     }
 
     // ---- and what goes with them -------------------------------------------
 
-    /// Gives a timer that has not fired another deadline. It counts as newly
-    /// arrived.
+    /// Gives a timer another deadline. It counts as newly arrived. False if it
+    /// has fired: then it is to be set anew.
     #[inline]
-    pub(crate) fn reset(&mut self, key: &TimerKey, deadline: Instant) {
-        debug_assert!(!self.has_fired(key), "one that has fired is set anew");
-        self.unlink(key.0);
-        let timer = &mut self.timers[key.0 as usize];
-        *timer = Timer { deadline, previous: NONE, next: NONE, ..*timer };
+    #[must_use]
+    pub(crate) fn reset(&mut self, key: &TimerKey, deadline: Instant) -> bool {
+        let timer = self.timers[key.0];
+        if timer.call == NOBODY {
+            return false;
+        }
+        self.unlink(timer);
+        self.timers[key.0] = Timer::new(deadline, timer.call);
         self.file(key.0, deadline);
+        true
     }
 
     #[inline]
     pub(crate) fn has_fired(&self, key: &TimerKey) -> bool {
-        self.timers[key.0 as usize].call == Call::NOBODY
+        self.timers[key.0].call == NOBODY
     }
 
-    /// Whether that is whom the timer wakes: one with this waker, and this name
-    /// if it is known.
+    /// How a timer stands with whoever has this waker, and this name if it is
+    /// known.
     #[inline]
-    pub(crate) fn wakes(&self, key: &TimerKey, name: Option<Name>, waker: &Waker) -> bool {
-        let call = self.timers[key.0 as usize].call;
-        match name {
-            Some(name) => call == Call(name.to_bits()),
-            None => call.seat().is_some_and(|seat| self.others[seat].will_wake(waker)),
+    pub(crate) fn waits(&self, key: &TimerKey, name: Option<Name>, waker: &Waker) -> Waits {
+        let call = self.timers[key.0].call;
+        let wakes = match name {
+            Some(name) => call.get() == name.to_bits(),
+            None => seat_of(call).is_some_and(|seat| self.others[seat].will_wake(waker)),
+        };
+        match wakes {
+            true => Waits::Yes,
+            false if call == NOBODY => Waits::No,
+            false => Waits::Another,
         }
     }
 
@@ -276,7 +254,7 @@ impl Wheel {
     /// would have woken.
     pub(crate) fn set_whom(&mut self, key: &TimerKey, whom: Whom) -> Option<Whom> {
         let call = self.note(whom);
-        let before = std::mem::replace(&mut self.timers[key.0 as usize].call, call);
+        let before = std::mem::replace(&mut self.timers[key.0].call, call);
         self.forget(before)
     }
 
@@ -288,90 +266,52 @@ impl Wheel {
 
     /// Every timer that is to fire: its deadline, and the name of whom it wakes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Instant, Option<Name>)> + '_ {
-        let waits = |timer: &&Timer| timer.call != Call::NOBODY && timer.deadline != Instant::NEVER;
-        self.timers.iter().filter(waits).map(|timer| (timer.deadline, timer.call.name()))
+        let waits = |timer: &&Timer| timer.call != NOBODY && timer.deadline != Instant::NEVER;
+        self.timers.iter().filter(waits).map(|timer| (timer.deadline, name_of(timer.call)))
     }
 }
 
-// ---- Seats and names ----------------------------------------------------------------
+// ---- Names ------------------------------------------------------------------------
 
 impl Wheel {
-    /// Finds a seat for a timer.
-    #[inline]
-    fn take_seat(&mut self) -> u32 {
-        if self.free == NONE {
-            self.make_seat();
-        }
-        let index = self.free;
-        self.free = self.timers[index as usize].next;
-        self.held += 1;
-        index
-    }
-
-    #[inline(never)]
-    fn make_seat(&mut self) {
-        self.free = self.timers.len() as u32;
-        self.timers.push(Timer::GONE);
-    }
-
-    /// Nobody holds the timer any more. Answers whom it would have woken.
-    #[inline]
-    fn leave_seat(&mut self, index: u32) -> Call {
-        let seat = &mut self.timers[index as usize];
-        let call = seat.call;
-        *seat = Timer { next: self.free, ..Timer::GONE };
-        self.free = index;
-        self.held -= 1;
-        if self.held == 0 && self.timers.len() > 1024 {
-            self.shrink();
-        }
-        call
-    }
-
-    /// Gives memory back after a crowd has gone.
-    #[cold]
-    #[inline(never)]
-    fn shrink(&mut self) {
-        self.timers = Vec::new();
-        self.free = NONE;
-        self.scratch = Vec::new();
-    }
-
     /// Takes down whom a timer wakes.
     #[inline]
     fn note(&mut self, whom: Whom) -> Call {
         match whom {
-            Whom::Task(name) => Call(name.to_bits()),
+            Whom::Task(name) => call(name.to_bits()),
             Whom::Other(waker) => self.note_other(waker),
         }
     }
 
     #[inline(never)]
     fn note_other(&mut self, waker: Waker) -> Call {
-        Call(self.others.insert(waker) as u64 + 1)
+        call(u64::from(self.others.insert(waker)) + 2)
+    }
+
+    /// The timer has fired. Answers whom it wakes.
+    #[inline]
+    fn call_off(&mut self, index: u32) -> Option<Whom> {
+        let call = std::mem::replace(&mut self.timers[index].call, NOBODY);
+        self.forget(call)
     }
 
     /// The timer wakes nobody any more. Answers whom it would have woken.
     #[inline]
     fn forget(&mut self, call: Call) -> Option<Whom> {
-        match call.name() {
+        match name_of(call) {
             Some(name) => Some(Whom::Task(name)),
-            None if call == Call::NOBODY => None,
+            None if call == NOBODY => None,
             None => self.forget_other(call),
         }
     }
 
     #[inline(never)]
     fn forget_other(&mut self, call: Call) -> Option<Whom> {
-        let waker = self.others.remove(call.seat()?);
-        if self.others.is_empty() && self.others.capacity() > 1024 {
-            self.others = Slab::new();
-        }
-        Some(Whom::Other(waker))
+        self.others.remove(seat_of(call)?).map(Whom::Other)
     }
 }
 
-// ---- Places and lists ------------------------------------------------------
+// ---- Places ------------------------------------------------------------------------
 
 impl Wheel {
     /// Where a deadline belongs, seen from the present (Canonical).
@@ -402,7 +342,7 @@ impl Wheel {
         let shift = level as u32 * LEVEL_BITS;
         let above = self.present >> (shift + LEVEL_BITS) << (shift + LEVEL_BITS);
         let start = above | ((slot as u64) << shift);
-        debug_assert!(level == 0 || start > self.present, "a slot with timers lies ahead (Ahead)");
+        debug_assert!(level == 0 || start >= self.present, "a slot with timers is ahead (Ahead)");
         start
     }
 
@@ -411,134 +351,74 @@ impl Wheel {
     #[inline]
     fn file(&mut self, index: u32, deadline: Instant) {
         if deadline != Instant::NEVER {
-            self.join(index, deadline);
+            let (level, slot) = self.place(deadline);
+            let scale = Scale::of(level, self.present);
+            self.occupied |= 1 << level;
+            self.levels[level].join(slot, &mut self.timers, (index, deadline), scale);
         }
     }
 
-    /// As [`file`](Wheel::file), for a timer that stood in a list.
-    fn link(&mut self, index: u32, deadline: Instant) {
-        let timer = &mut self.timers[index as usize];
-        (timer.previous, timer.next) = (NONE, NONE);
-        self.join(index, deadline);
-    }
-
+    /// Takes a timer out of its list, if it is in one.
     #[inline]
-    fn join(&mut self, index: u32, deadline: Instant) {
-        let (number, slot_number) = self.place(deadline);
-        let level = &mut self.levels[number];
-        let bit = 1 << slot_number;
-        if level.occupied & bit != 0 {
-            return self.join_others(index, deadline, number, slot_number);
-        }
-        if level.slots.is_empty() {
-            level.make_slots();
-        }
-        level.slots[slot_number] = Slot { first: index, last: index, least: Least::First };
-        level.occupied |= bit;
-        self.occupied |= 1 << number;
-    }
-
-    /// There are others in the slot.
-    #[inline(never)]
-    fn join_others(&mut self, index: u32, deadline: Instant, level: usize, slot: usize) {
-        let slot = &mut self.levels[level].slots[slot];
-        let first = &mut self.timers[slot.first as usize];
-        if matches!(slot.least, Least::First) && deadline < first.deadline {
-            // A short timeout among long ones: the list stays in order.
-            first.previous = index;
-            self.timers[index as usize].next = std::mem::replace(&mut slot.first, index);
+    fn unlink(&mut self, timer: Timer) {
+        if timer.call == NOBODY || timer.deadline == Instant::NEVER {
             return;
         }
-        let earliest = first.deadline;
-        let last = &mut self.timers[slot.last as usize];
-        let in_order = last.deadline <= deadline;
-        slot.least = match slot.least {
-            Least::First if in_order => Least::First,
-            Least::First => Least::Known(deadline.min(earliest)),
-            Least::Known(least) => Least::Known(least.min(deadline)),
-            Least::Unknown => Least::Unknown,
-        };
-        last.next = index;
-        self.timers[index as usize].previous = std::mem::replace(&mut slot.last, index);
-    }
-
-    /// Takes a timer out of its slot's list, if it is in one.
-    #[inline]
-    fn unlink(&mut self, index: u32) {
-        let Timer { deadline, call, previous, next } = self.timers[index as usize];
-        if call == Call::NOBODY || deadline == Instant::NEVER {
-            return;
-        }
-        let (level, slot) = self.place(deadline);
-        if previous == NONE && next == NONE {
-            return self.vacate(level, slot);
-        }
-        self.leave_others(index, level, slot);
-    }
-
-    /// There are others in the slot.
-    #[inline(never)]
-    fn leave_others(&mut self, index: u32, level: usize, slot: usize) {
-        let Timer { deadline, previous, next, .. } = self.timers[index as usize];
-        let slot = &mut self.levels[level].slots[slot];
-        if matches!(slot.least, Least::Known(least) if least == deadline) {
-            slot.least = Least::Unknown;
-        }
-        match previous {
-            NONE => slot.first = next,
-            previous => self.timers[previous as usize].next = next,
-        }
-        match next {
-            NONE => slot.last = previous,
-            next => self.timers[next as usize].previous = previous,
-        }
-    }
-
-    /// Nobody is in a slot any more.
-    #[inline]
-    fn vacate(&mut self, number: usize, slot: usize) {
+        let (number, slot) = self.place(timer.deadline);
+        let scale = Scale::of(number, self.present);
         let level = &mut self.levels[number];
-        level.occupied &= !(1 << slot);
+        level.leave(slot, &mut self.timers, timer, scale);
         if level.occupied == 0 {
             self.occupied &= !(1 << number);
         }
     }
 
-    /// Empties a slot. Answers the first of its timers (Whole).
-    fn take_list(&mut self, level: usize, slot: usize) -> u32 {
-        self.vacate(level, slot);
-        self.levels[level].slots[slot].first
+    /// Empties a slot (Whole).
+    fn take_slot(&mut self, number: usize, slot: usize) -> Slot {
+        let level = &mut self.levels[number];
+        let taken = level.take(slot);
+        if level.occupied == 0 {
+            self.occupied &= !(1 << number);
+        }
+        taken
     }
 
-    /// Puts a timer among those to be sorted: by deadline, and then by how many
-    /// were put there before it (Stable).
-    #[inline]
-    fn note_for_sorting(&mut self, index: u32, deadline: Instant) {
-        let rank = (deadline.as_nanos(), self.scratch.len() as u64);
-        self.scratch.push(Ranked { rank, place: index });
-    }
-
-    /// Sorts a slot's list, so that its least is the first from now on. Answers
-    /// it.
-    ///
-    /// Timers mostly come in order (every request gets the same timeout), and
-    /// then this is never called, however many are cancelled.
-    #[inline(never)]
-    fn put_in_order(&mut self, level: usize, slot: usize) -> u32 {
-        let mut index = self.take_list(level, slot);
+    /// Time has reached the slot of this list: what is due before the lowest
+    /// level's slot `end` is to fire, the rest goes to lower levels.
+    fn hand_down(&mut self, mut index: u32, end: u64) {
         while index != NONE {
-            let Timer { deadline, next, .. } = self.timers[index as usize];
-            self.note_for_sorting(index, deadline);
+            let timer = &mut self.timers[index];
+            let (deadline, next) = (timer.deadline, timer.next);
+            if deadline.as_nanos() >> WIDTH_BITS < end {
+                rank(&mut self.scratch, index, deadline);
+            } else {
+                *timer = Timer::new(deadline, timer.call);
+                self.file(index, deadline);
+            }
             index = next;
         }
-        sort(&mut self.scratch);
-        for nth in 0..self.scratch.len() {
-            let index = self.scratch[nth].place;
-            self.link(index, self.timers[index as usize].deadline);
+    }
+
+    /// All of an open slot are to fire.
+    fn rank_all(&mut self, open: &Level) {
+        for slot in open.iter() {
+            match slot {
+                Slot::List(list) => self.hand_down(list.first, u64::MAX),
+                Slot::Open(open) => self.rank_all(open),
+            }
         }
-        let first = self.scratch[0].place;
-        self.scratch.clear();
-        first
+    }
+
+    /// The first timers of the slot that time is in, if they are due: see
+    /// [`Level::cut_due`].
+    #[inline]
+    fn cut_due(&mut self, now: Instant) -> Option<(u32, u32)> {
+        let (number, slot) = self.first_slot()?;
+        if number > 0 || slot != self.present as usize % SLOTS {
+            return None;
+        }
+        let scale = Scale::of(number, self.present);
+        self.levels[number].cut_due(now, &mut self.timers, &mut self.scratch, scale)
     }
 }
 

@@ -5,6 +5,7 @@
 //! are left.
 
 use super::*;
+use crate::levels::MOST_SCRATCH;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
@@ -92,7 +93,7 @@ impl Pair {
         self.map.insert(at, id);
         let held = self.held.get_mut(&id).expect("it is held");
         held.pending = Some(at);
-        self.wheel.reset(&held.key, at.0);
+        assert!(self.wheel.reset(&held.key, at.0), "it has not fired");
     }
 
     /// Lets it be waited for as a task, or as somebody else, unless it has fired.
@@ -101,9 +102,13 @@ impl Pair {
         let (whom, again) = (self.whom(id, is_task), self.whom(id, is_task));
         assert!(self.wheel.set_whom(key, whom).is_some(), "somebody was waiting");
         match again {
-            Whom::Task(name) => assert!(self.wheel.wakes(key, Some(name), Waker::noop())),
+            Whom::Task(name) => {
+                assert_eq!(self.wheel.waits(key, Some(name), Waker::noop()), Waits::Yes);
+            }
             // Another waker, although it does the same.
-            Whom::Other(waker) => assert!(!self.wheel.wakes(key, None, &waker)),
+            Whom::Other(waker) => {
+                assert_eq!(self.wheel.waits(key, None, &waker), Waits::Another);
+            }
         }
     }
 
@@ -173,7 +178,11 @@ impl Pair {
             self.remove(id);
         }
         self.agree();
-        assert_eq!((self.wheel.held, self.wheel.others.len()), (0, 0), "nothing is left behind");
+        assert_eq!(
+            (self.wheel.timers.len(), self.wheel.others.len()),
+            (0, 0),
+            "nothing is left behind"
+        );
         assert!(self.wheel.levels.iter().all(|level| level.occupied == 0));
     }
 }
@@ -445,6 +454,162 @@ fn a_hundred_thousand_timers_set_and_removed_give_their_memory_back() {
     }
     pair.agree();
     pair.clear();
-    assert_eq!(pair.wheel.timers.capacity(), 0);
-    assert_eq!(pair.wheel.scratch.capacity(), 0);
+    assert!(pair.wheel.timers.places() <= 1024 && pair.wheel.others.places() <= 1024);
+    assert!(pair.wheel.scratch.capacity() <= MOST_SCRATCH);
+}
+
+/// What a turn does to clients that have a limit each: sets it anew, and asks when
+/// to come back. Answers how often a timer was looked at in each of so many turns,
+/// the first of which may put things in order.
+fn looks_per_turn(pair: &mut Wheel, clients: usize, turns: u64, limit: impl Fn(u64) -> u64) -> u64 {
+    let mut begin = 0;
+    let mut now = 0;
+    for turn in 0..2 * turns {
+        if turn == turns {
+            begin = pair.timers.looks.get();
+        }
+        now += 100_000; // 0.1 ms
+        let mut due = Vec::new();
+        pair.fire(Instant::from_nanos(now), &mut due);
+        let keys: Vec<TimerKey> = (0..clients)
+            .map(|client| {
+                let deadline = now + limit(turn * clients as u64 + client as u64);
+                let key = pair.insert(Instant::from_nanos(deadline), task(1));
+                pair.next_deadline();
+                key
+            })
+            .collect();
+        for key in keys {
+            pair.remove(key);
+            pair.next_deadline();
+        }
+    }
+    (pair.timers.looks.get() - begin) / turns
+}
+
+fn task(id: u64) -> Whom {
+    Whom::Task(Name::from_bits(Name::LEAST | id))
+}
+
+const MINUTE: u64 = 60_000_000_000;
+
+/// So many that merely wait.
+fn wheel_with(many: u64, deadline: impl Fn(u64) -> u64) -> Wheel {
+    let mut wheel = Wheel::default();
+    for id in 0..many {
+        wheel.insert(Instant::from_nanos(deadline(id)), task(id));
+    }
+    wheel
+}
+
+/// The same for the same number.
+fn at_random(number: u64, below: u64) -> u64 {
+    Random(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1).below(below)
+}
+
+// promise 7.6
+#[test]
+fn a_turn_costs_the_same_however_many_timers_merely_wait() {
+    type Deadlines = fn(u64) -> u64;
+    let waiting: [(&str, Deadlines); 5] = [
+        ("20 to 30 minutes", |id| 20 * MINUTE + at_random(id, 10 * MINUTE)),
+        ("equal", |_| 25 * MINUTE),
+        ("two constants", |id| (20 + 5 * (id % 2)) * MINUTE),
+        ("jitter", |id| 25 * MINUTE + at_random(id, MINUTE / 60)),
+        ("in one slot of 66 µs", |id| (25 * MINUTE) >> 16 << 16 | at_random(id, 1 << 16)),
+    ];
+    let limits: [(&str, Deadlines); 4] = [
+        ("20 and 25 minutes", |n| (20 + 5 * (n % 2)) * MINUTE),
+        ("before all others", |n| MINUTE + n),
+        ("among them, downward", |n| 30 * MINUTE - 1_000 * n),
+        ("anywhere", |n| at_random(n, 30 * MINUTE)),
+    ];
+    for (pattern, deadline) in waiting {
+        for (clients, limit) in limits {
+            let cost = |many| looks_per_turn(&mut wheel_with(many, deadline), 2, 500, limit);
+            let (few, many) = (cost(1_000), cost(100_000));
+            assert!(many <= 2 * few + 32, "{clients} beside {pattern}: {few} looks, then {many}");
+        }
+    }
+}
+
+// promise 7.6
+#[test]
+fn to_cancel_the_earliest_of_many_again_and_again_costs_each_a_few_looks() {
+    for (spread, most) in [(10 * MINUTE, 80), (1 << 20, 80), (1, 20)] {
+        for many in [1_000, 100_000] {
+            let mut wheel = Wheel::default();
+            let mut keys: Vec<(u64, TimerKey)> = (0..many)
+                .map(|id| 20 * MINUTE + at_random(id, spread))
+                .map(|at| (at, wheel.insert(Instant::from_nanos(at), task(1))))
+                .collect();
+            keys.sort_by_key(|(at, _)| *at);
+            let before = wheel.timers.looks.get();
+            for (at, key) in keys {
+                assert_eq!(wheel.next_deadline(), Some(Instant::from_nanos(at)));
+                wheel.remove(key);
+            }
+            let looks = (wheel.timers.looks.get() - before) / many;
+            assert!(looks <= most, "{many} within {spread} ns: {looks} looks each");
+        }
+    }
+}
+
+// promise 7.5, 7.6
+#[test]
+fn only_those_that_are_due_are_looked_at_in_a_slot_that_time_is_in() {
+    for step in [1, 7] {
+        let cost = |many: u64| {
+            let start = 3 << WIDTH_BITS;
+            let mut wheel = wheel_with(many, |id| start + 30_000 + at_random(id, 30_000));
+            for nth in 0..2_000 {
+                wheel.insert(Instant::from_nanos(start + nth * step), task(nth));
+            }
+            let (mut due, before) = (Vec::new(), wheel.timers.looks.get());
+            for nth in 0..2_000 {
+                wheel.fire(Instant::from_nanos(start + nth * step), &mut due);
+                assert_eq!(due.len() as u64, nth + 1);
+                wheel.next_deadline();
+            }
+            (wheel.timers.looks.get() - before) / 2_000
+        };
+        let (few, many) = (cost(100), cost(10_000));
+        assert!(many <= 2 * few + 64, "{few} looks, then {many}");
+    }
+}
+
+// promise 7.5, 7.6
+#[test]
+fn the_wheel_agrees_with_a_sorted_map_also_where_slots_are_crowded() {
+    for seed in 1..=60_u64 {
+        let mut random = Random(seed.wrapping_mul(0xd134_2543_de82_ef95));
+        let mut pair = Pair::at(seed * 1_234_567);
+        // All within a slot of some level, which the least of them often leaves.
+        let width = 1_u64 << (4 + seed % 30);
+        let center = pair.now + random.below(8) * width;
+        for _ in 0..600 {
+            match random.below(8) {
+                0..4 => {
+                    pair.insert(center + random.below(width));
+                }
+                4..6 => {
+                    if let Some((_, &id)) = pair.map.first_key_value() {
+                        pair.remove(id);
+                    }
+                }
+                6 => {
+                    if let Some(id) = pair.pick(random.next()) {
+                        pair.reset(id, center + random.below(width));
+                    }
+                }
+                _ if random.below(16) == 0 => {
+                    let step = random.below(width / 4 + 1);
+                    pair.go_to(pair.now + step);
+                }
+                _ => pair.agree(),
+            }
+        }
+        pair.play_out();
+        pair.clear();
+    }
 }

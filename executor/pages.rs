@@ -1,0 +1,357 @@
+//! Pages: a table whose entries stay where they are, and whose memory goes back.
+//!
+//! Tasks, timers and much else are found by an index that somebody holds, so
+//! they cannot be moved; and a vector of them, once a million long, stays so for
+//! as long as the last of them is there. So only the first thousand places are a
+//! vector; beyond, the table is cut into pages of 64 places. An empty page goes
+//! back to the allocator, whatever is left in the others. (Bonwick, *The slab
+//! allocator*, USENIX 1994, does the same for the objects of a kernel.)
+//!
+//! It does not know what it holds, and calls nothing foreign.
+//!
+//! # Invariants
+//!
+//! - **Vacant.** The vacant places are in one list, through the places themselves,
+//!   the one that was left last in front. So to come and to go is a few
+//!   instructions, and pages are not counted.
+//! - **Swept in time.** When fewer than `few` are left, the pages are looked
+//!   through, and the empty ones go. That is once for so many entries that have
+//!   left that it costs each of them a constant, and so seldom that a crowd that
+//!   comes and goes is not allocated anew each time: not before seven of eight
+//!   places are vacant, and again only when half of what was left then is gone.
+
+use std::array;
+use std::mem::replace;
+use std::ops::{Index, IndexMut};
+
+/// How many places are a vector, which grows as others do, and stays.
+const FIRST: usize = 1024;
+/// How many places a page has.
+const PAGE: usize = 64;
+/// No place: an index that is never reached.
+const NONE: u32 = u32::MAX;
+
+/// A table of `T`s, each found by the index that it was given when it came.
+pub(crate) struct Pages<T> {
+    first: Vec<Place<T>>,
+    /// Most tables never have so many, and are small without.
+    beyond: Option<Box<Beyond<T>>>,
+    /// The first vacant place (Vacant).
+    vacant: u32,
+    /// How many are here.
+    len: u32,
+    /// With fewer than this here it is time to sweep (Swept in time).
+    few: u32,
+    /// How often a place was looked at.
+    #[cfg(test)]
+    pub(crate) looks: std::cell::Cell<u64>,
+}
+
+/// What does not fit into `first`.
+struct Beyond<T> {
+    /// Those that have gone back are none.
+    pages: Vec<Option<Box<Page<T>>>>,
+    /// The numbers of those, the lowest last.
+    absent: Vec<u32>,
+}
+
+type Page<T> = [Place<T>; PAGE];
+
+enum Place<T> {
+    /// And the next vacant one.
+    Vacant(u32),
+    Taken(T),
+}
+
+impl<T> Place<T> {
+    #[inline]
+    fn taken(&self) -> Option<&T> {
+        match self {
+            Place::Vacant(_) => None,
+            Place::Taken(here) => Some(here),
+        }
+    }
+}
+
+impl<T> Default for Pages<T> {
+    fn default() -> Pages<T> {
+        Pages {
+            first: Vec::new(),
+            beyond: None,
+            vacant: NONE,
+            len: 0,
+            few: 0,
+            #[cfg(test)]
+            looks: std::cell::Cell::default(),
+        }
+    }
+}
+
+// ---- Coming and going --------------------------------------------------------
+
+impl<T> Pages<T> {
+    /// Puts in what is made for its index. `make` must not use this table.
+    #[inline]
+    pub(crate) fn insert_with<R>(&mut self, make: impl FnOnce(u32) -> (T, R)) -> R {
+        if self.vacant == NONE {
+            self.grow();
+        }
+        let index = self.vacant;
+        let (new, answer) = make(index);
+        let Some(place) = self.place_mut(index) else { not_here() };
+        let Place::Vacant(next) = *place else { not_here() };
+        *place = Place::Taken(new);
+        self.vacant = next;
+        self.len += 1;
+        answer
+    }
+
+    #[inline]
+    pub(crate) fn insert(&mut self, new: T) -> u32 {
+        self.insert_with(|index| (new, index))
+    }
+
+    /// Takes it out, if it is there.
+    #[inline]
+    pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+        let vacant = self.vacant;
+        let place = self.place_mut(index)?;
+        if matches!(place, Place::Vacant(_)) {
+            return None;
+        }
+        let Place::Taken(gone) = replace(place, Place::Vacant(vacant)) else { not_here() };
+        self.vacant = index;
+        self.len -= 1;
+        if self.len < self.few {
+            self.sweep();
+        }
+        Some(gone)
+    }
+
+    /// How many are here.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Makes more vacant places.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let len = self.first.len();
+        if len == FIRST {
+            return self.add_page();
+        }
+        let more = (2 * len).clamp(4, FIRST) - len;
+        self.first.reserve_exact(more);
+        self.first.extend((len..len + more).map(|index| Place::Vacant(index as u32 + 1)));
+        self.first[len + more - 1] = Place::Vacant(NONE);
+        self.vacant = len as u32;
+    }
+
+    /// Makes a page, where there was one before if there was.
+    #[inline(never)]
+    fn add_page(&mut self) {
+        let beyond = || Box::new(Beyond { pages: Vec::new(), absent: Vec::new() });
+        let Beyond { pages, absent } = &mut **self.beyond.get_or_insert_with(beyond);
+        let number = absent.pop().map_or(pages.len(), |number| number as usize);
+        if number == pages.len() {
+            pages.push(None);
+        }
+        let first = FIRST + number * PAGE;
+        assert!(first < NONE as usize - PAGE, "a table is full");
+        let next = |place| if place + 1 == PAGE { NONE } else { (first + place + 1) as u32 };
+        pages[number] = Some(Box::new(array::from_fn(|place| Place::Vacant(next(place)))));
+        self.vacant = first as u32;
+        self.few = self.places() as u32 / 8;
+    }
+
+    /// How many places there are, taken or not.
+    pub(crate) fn places(&self) -> usize {
+        let pages = self.beyond.as_ref().map_or(0, |it| it.pages.len() - it.absent.len());
+        self.first.len() + pages * PAGE
+    }
+
+    /// Gives the empty pages back.
+    #[cold]
+    #[inline(never)]
+    fn sweep(&mut self) {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + self.places() as u64);
+        let Some(beyond) = &mut self.beyond else { return };
+        let is_empty = |page: &Page<T>| page.iter().all(|place| place.taken().is_none());
+        for page in &mut beyond.pages {
+            page.take_if(|page| is_empty(page));
+        }
+        let end = beyond.pages.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        beyond.pages.truncate(end);
+        beyond.pages.shrink_to(2 * end);
+
+        // From the back, so that those in front are taken first.
+        (self.vacant, beyond.absent) = (NONE, Vec::new());
+        for (number, page) in beyond.pages.iter_mut().enumerate().rev() {
+            match page {
+                Some(page) => link(&mut page[..], FIRST + number * PAGE, &mut self.vacant),
+                None => beyond.absent.push(number as u32),
+            }
+        }
+        link(&mut self.first, 0, &mut self.vacant);
+        if end == 0 {
+            (self.beyond, self.few) = (None, 0);
+        } else {
+            self.few = (self.places() as u32 / 8).min(self.len / 2).max(1);
+        }
+    }
+}
+
+/// Puts the vacant ones of these places, of which the first has this index, before
+/// the list of all.
+fn link<T>(places: &mut [Place<T>], first: usize, vacant: &mut u32) {
+    for (nth, place) in places.iter_mut().enumerate().rev() {
+        if let Place::Vacant(next) = place {
+            *next = replace(vacant, (first + nth) as u32);
+        }
+    }
+}
+
+// ---- Looking -------------------------------------------------------------------
+
+impl<T> Pages<T> {
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        match self.first.get(index as usize) {
+            Some(place) => place.taken(),
+            None => {
+                let index = (index as usize).wrapping_sub(FIRST);
+                let page = self.beyond.as_ref()?.pages.get(index / PAGE)?.as_ref()?;
+                page[index % PAGE].taken()
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        match self.place_mut(index)? {
+            Place::Vacant(_) => None,
+            Place::Taken(here) => Some(here),
+        }
+    }
+
+    #[inline]
+    fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        match self.first.get_mut(index as usize) {
+            Some(place) => Some(place),
+            None => {
+                let index = (index as usize).wrapping_sub(FIRST);
+                let page = self.beyond.as_mut()?.pages.get_mut(index / PAGE)?.as_mut()?;
+                Some(&mut page[index % PAGE])
+            }
+        }
+    }
+
+    /// All that are here.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        let pages = self.beyond.iter().flat_map(|beyond| beyond.pages.iter());
+        let beyond = pages.flatten().flat_map(|page| page.iter());
+        self.first.iter().chain(beyond).filter_map(Place::taken)
+    }
+}
+
+/// Of what is known to be there.
+impl<T> Index<u32> for Pages<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, index: u32) -> &T {
+        self.get(index).unwrap_or_else(|| not_here())
+    }
+}
+
+impl<T> IndexMut<u32> for Pages<T> {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        self.get_mut(index).unwrap_or_else(|| not_here())
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn not_here() -> ! {
+    unreachable!("an index is of something that is here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    // promise 7.7
+    #[test]
+    fn an_entry_is_found_until_it_is_removed_whatever_happens_to_others() {
+        let mut random = 0x2545_f491_4f6c_dd1d_u64; // xorshift, Marsaglia 2003
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let (mut pages, mut map) = (Pages::default(), BTreeMap::new());
+        // Tides, so that pages come and go.
+        for step in 0..60_000_u64 {
+            let rises = step / 6_000 % 2 == 0;
+            if next(8) < if rises { 7 } else { 1 } {
+                let index = pages.insert(step);
+                assert_eq!(map.insert(index, step), None, "nothing was there");
+            } else if let Some((&index, &value)) = map.range(next(6_000) as u32..).next() {
+                assert_eq!(pages.remove(index), Some(value));
+                assert_eq!((pages.remove(index), pages.get(index)), (None, None));
+                map.remove(&index);
+            }
+            assert_eq!(pages.len(), map.len());
+        }
+        assert!(map.iter().all(|(&index, value)| pages[index] == *value));
+        assert_eq!(
+            pages.iter().copied().collect::<Vec<_>>(),
+            map.into_values().collect::<Vec<_>>()
+        );
+    }
+
+    // promise 7.7
+    #[test]
+    fn a_crowd_gives_its_pages_back_also_beside_one_that_stays() {
+        for stays in [None, Some(0), Some(50_000), Some(99_999)] {
+            let mut pages = Pages::default();
+            let crowd: Vec<u32> = (0..100_000).map(|number| pages.insert(number)).collect();
+            assert!(pages.places() < 100_000 + PAGE);
+            for index in crowd {
+                if stays != Some(index) {
+                    pages.remove(index);
+                }
+            }
+            assert!(pages.places() <= 2 * FIRST, "{stays:?}: {}", pages.places());
+            assert!(stays.is_none_or(|index| pages[index] == index));
+        }
+    }
+
+    // promise 7.7
+    #[test]
+    fn a_tide_is_swept_so_seldom_that_it_costs_each_a_few_looks() {
+        const HIGH: u32 = 20_000;
+        for low in [0, 1, 100, HIGH / 8 - 1, HIGH / 8, HIGH / 8 + 1, HIGH - 64, HIGH - 1] {
+            let mut pages = Pages::default();
+            let mut here: Vec<u32> = (0..low).map(|number| pages.insert(number)).collect();
+            let (before, mut moves) = (pages.looks.get(), 0);
+            for _ in 0..20 {
+                here.extend((low..HIGH).map(|number| pages.insert(number)));
+                here.drain(low as usize..).for_each(|index| assert!(pages.remove(index).is_some()));
+                moves += 2 * u64::from(HIGH - low);
+            }
+            let looks = pages.looks.get() - before;
+            assert!(looks <= 3 * moves, "{low}: {looks} looks for {moves} moves");
+        }
+    }
+}
