@@ -32,6 +32,9 @@ pub(crate) enum Entry {
 /// No ticket has the bits above 48, so this is free to mean a callback.
 const CALLBACK: u64 = u64::MAX;
 
+/// So many places are kept also when few are needed.
+const KEPT: usize = 1024;
+
 /// Ready tasks and callbacks, first in, first out.
 #[derive(Default)]
 pub(crate) struct RunQueue {
@@ -67,7 +70,13 @@ impl RunQueue {
         if let Some(shuffle) = &mut self.shuffle {
             shuffle.draw(&mut self.line);
         }
-        self.line.len()
+        let (len, places) = (self.line.len(), self.line.places.len());
+        if places > KEPT && len < places / 8 {
+            // Also of an executor that is never idle. By halves, so that a crowd
+            // that comes every other turn finds most of its room.
+            self.line.move_to(places / 2);
+        }
+        len
     }
 
     #[inline]
@@ -88,7 +97,7 @@ impl RunQueue {
     /// Gives back memory that a past crowd needed and the present one does not.
     pub(crate) fn shrink(&mut self) {
         let places = self.line.places.len();
-        if places > 1024 && self.line.len() < places / 8 {
+        if places > KEPT && self.line.len() < places / 8 {
             self.line.move_to((self.line.len() * 2).next_power_of_two());
         }
     }

@@ -157,6 +157,9 @@ pub(crate) fn report_letters(state: &State, letters: &Letters) {
     }
 }
 
+/// Room for so many whose timers are due is kept from turn to turn.
+const MOST_DUE: usize = 1024;
+
 /// Wakes those whose deadline has come. The clock is read once, and only if
 /// there is a timer.
 #[inline(never)]
@@ -172,6 +175,7 @@ fn fire_timers(state: &State) -> Option<Duration> {
         let mut due = state.due.take();
         state.wheel.borrow_mut().fire(now, &mut due);
         due.drain(..).for_each(|whom| state.wake_sleeper(whom));
+        due.shrink_to(MOST_DUE); // what a crowd needed goes back
         state.due.set(due);
     }
     jumped
@@ -269,7 +273,7 @@ fn poll_by_the_clock(
 
 #[inline(never)]
 pub(crate) fn run_callback(state: &State) -> bool {
-    let callback = state.callbacks.borrow_mut().pop_front();
+    let callback = state.next_callback();
     callback.map(|callback| callback()).is_some()
 }
 

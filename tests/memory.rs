@@ -1,0 +1,298 @@
+//! What a crowd took goes back: when all of it is gone, and also when one stays.
+//!
+//! Bytes are counted by the allocator, on this thread. What is left of a crowd is
+//! compared with what the executor had before it came. An executor may keep a
+//! little, so that the next does not begin anew; it must not depend on how large
+//! the crowd was.
+
+#![allow(unsafe_code)] // an allocator cannot be written without
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use hearken::{Executor, ManualClock, Task, Verdict, scope, sleep, timeout, yield_now};
+
+/// The system's, counting what this thread has.
+struct Counting;
+
+thread_local! {
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+fn bytes() -> isize {
+    BYTES.get()
+}
+
+fn add(bytes: isize) {
+    // Not at the very end of a thread.
+    let _ = BYTES.try_with(|sum| sum.set(sum.get() + bytes));
+}
+
+// SAFETY: everything is the system allocator's; only a number is added to.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size() as isize);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        add(-(layout.size() as isize));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        add(size as isize - layout.size() as isize);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// So much an executor may keep of any crowd.
+const KEPT: isize = 512 << 10;
+const CROWD: usize = 50_000;
+
+fn quiet() -> (Executor, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = Executor::builder().clock(clock.clone()).handler(|_| Verdict::Proceed);
+    (builder.build(), clock)
+}
+
+/// Turns until nothing is ready, more than once: some memory goes back in steps.
+fn settle(executor: &Executor) {
+    for _ in 0..16 {
+        executor.run_until_idle();
+    }
+}
+
+/// What one crowd took and left, in bytes.
+#[derive(Debug)]
+struct Tide {
+    high: isize,
+    left: isize,
+}
+
+/// Lets a crowd come and go. `comes` answers what the caller holds of it.
+fn tide<H>(
+    comes: impl Fn(&Executor, &ManualClock) -> H,
+    goes: impl Fn(&Executor, &ManualClock, H),
+) -> Tide {
+    let (executor, clock) = quiet();
+    // One of a kind, so that what is made once is there.
+    settle(&executor);
+    let before = bytes();
+    let held = comes(&executor, &clock);
+    executor.run_until_idle();
+    let high = bytes() - before;
+    goes(&executor, &clock, held);
+    settle(&executor);
+    Tide { high, left: bytes() - before }
+}
+
+#[track_caller]
+fn assert_goes_back(tide: &Tide) {
+    assert!(tide.high > 4 * KEPT, "that is no crowd: {tide:?}");
+    assert!(tide.left < KEPT, "{tide:?}");
+}
+
+fn spawn_all<F: Future<Output = anyhow::Result<()>> + 'static>(
+    executor: &Executor,
+    make: impl Fn(usize) -> F,
+) -> Vec<Task<()>> {
+    (0..CROWD).map(|number| executor.spawn(make(number))).collect()
+}
+
+/// All but this one go.
+fn cancel_but(executor: &Executor, mut tasks: Vec<Task<()>>, stays: Option<usize>) {
+    let stays = stays.map(|number| tasks.swap_remove(number));
+    tasks.iter().for_each(|task| assert!(task.cancel()));
+    executor.run_until_idle();
+    drop(tasks);
+    if let Some(task) = stays {
+        assert!(!task.is_finished());
+        task.detach();
+    }
+}
+
+const STAY: [Option<usize>; 4] = [None, Some(0), Some(CROWD / 2), Some(CROWD - 1)];
+
+// promise 7.7
+#[test]
+fn tasks_that_are_gone_leave_nothing_also_beside_one_that_stays() {
+    for stays in STAY {
+        assert_goes_back(&tide(
+            |executor, _| spawn_all(executor, |_| pending()),
+            |executor, _, tasks| cancel_but(executor, tasks, stays),
+        ));
+    }
+}
+
+// promise 7.7
+#[test]
+fn tasks_with_a_scope_leave_nothing_also_beside_one_that_stays() {
+    for stays in STAY {
+        let scoped = |_| async {
+            scope(pending::<()>()).await?;
+            Ok(())
+        };
+        assert_goes_back(&tide(
+            |executor, _| spawn_all(executor, scoped),
+            |executor, _, tasks| cancel_but(executor, tasks, stays),
+        ));
+    }
+}
+
+// promise 7.7
+#[test]
+fn sleepers_that_are_gone_leave_nothing_also_beside_one_that_stays() {
+    for stays in STAY {
+        let sleeps = |number: usize| async move {
+            sleep(Duration::from_secs(60 + number as u64 * 7919 % 1_000)).await;
+            Ok(())
+        };
+        assert_goes_back(&tide(
+            |executor, _| spawn_all(executor, sleeps),
+            |executor, _, tasks| cancel_but(executor, tasks, stays),
+        ));
+    }
+}
+
+// promise 7.7
+#[test]
+fn sleepers_that_wake_together_leave_nothing_also_beside_one_that_stays() {
+    for stays in STAY {
+        let sleeps = |number: usize| async move {
+            let long = if stays == Some(number) { 9_000 } else { 60 };
+            sleep(Duration::from_secs(long)).await;
+            Ok(())
+        };
+        assert_goes_back(&tide(
+            |executor, _| spawn_all(executor, sleeps),
+            |executor, clock, tasks| {
+                tasks.into_iter().for_each(Task::detach);
+                clock.advance(Duration::from_secs(100));
+                executor.run_until_idle();
+                assert_eq!(executor.ledger().live, u64::from(stays.is_some()));
+            },
+        ));
+    }
+}
+
+// promise 7.7
+#[test]
+fn time_limits_in_one_task_leave_nothing_beside_one_that_stays() {
+    for stays in STAY {
+        let branches = async move {
+            let limited = |number: usize| {
+                let long = if stays == Some(number) { 9_000 } else { 60 };
+                timeout(Duration::from_secs(long), scope(pending::<()>()))
+            };
+            let mut set: FuturesUnordered<_> = (0..CROWD).map(limited).collect();
+            while set.next().await.is_some() {}
+            Ok(())
+        };
+        let branches = Cell::new(Some(branches));
+        assert_goes_back(&tide(
+            |executor, _| executor.spawn(branches.take().expect("once")).detach(),
+            |executor, clock, ()| {
+                clock.advance(Duration::from_secs(100));
+                executor.run_until_idle();
+                assert_eq!(executor.ledger().live, u64::from(stays.is_some()));
+            },
+        ));
+    }
+}
+
+// promise 7.7
+#[test]
+fn a_crowd_that_is_ready_leaves_nothing_of_the_queue_while_another_is_busy() {
+    let (executor, _clock) = quiet();
+    let stop = Rc::new(Cell::new(false));
+    let stops = stop.clone();
+    let busy = executor.spawn(async move {
+        while !stops.get() {
+            yield_now().await;
+        }
+        Ok(())
+    });
+    executor.turn(hearken::Budget::Batch);
+    let before = bytes();
+    let tasks = spawn_all(&executor, |_| pending());
+    executor.turn(hearken::Budget::Batch);
+    let high = bytes() - before;
+    tasks.iter().for_each(|task| assert!(task.cancel()));
+    executor.turn(hearken::Budget::Batch);
+    drop(tasks);
+    for _ in 0..100 {
+        executor.turn(hearken::Budget::Batch); // never idle
+    }
+    let left = bytes() - before;
+    // A busy executor keeps a mebibyte of its tasks' memory for the next.
+    assert!(high > 8 * KEPT && left < 3 * KEPT, "{high} bytes, then {left}");
+    stop.set(true);
+    busy.detach();
+    executor.run_until_idle();
+}
+
+// promise 7.7, 3.13
+#[test]
+fn callbacks_and_failures_that_were_held_leave_nothing() {
+    assert_goes_back(&tide(
+        |executor, _| spawn_all(executor, |_| async { anyhow::bail!("spilled") }),
+        |_, _, tasks| drop(tasks),
+    ));
+    assert_goes_back(&tide(
+        |executor, _| {
+            let tasks = spawn_all(executor, |_| async {
+                poll_fn(|cx| {
+                    cx.waker().wake_by_ref();
+                    Poll::Ready(())
+                })
+                .await;
+                Ok(())
+            });
+            for task in &tasks {
+                task.on_done(|_| ());
+            }
+            tasks
+        },
+        |_, _, tasks| drop(tasks),
+    ));
+}
+
+// promise 7.7
+#[test]
+fn timers_with_wakers_of_others_leave_nothing_beside_one_that_stays() {
+    for stays in STAY {
+        let sleeps = async move {
+            let mut sleeps: Vec<_> =
+                (0..CROWD).map(|_| Box::pin(sleep(Duration::from_secs(60)))).collect();
+            let waker = futures::task::noop_waker();
+            let mut cx = std::task::Context::from_waker(&waker);
+            for sleep in &mut sleeps {
+                assert!(Pin::as_mut(sleep).poll(&mut cx).is_pending());
+            }
+            yield_now().await;
+            let _stays = stays.map(|number| sleeps.swap_remove(number));
+            poll_fn(|_| Poll::<()>::Pending).await;
+            Ok(())
+        };
+        let sleeps = Cell::new(Some(sleeps));
+        assert_goes_back(&tide(
+            |executor, _| executor.spawn(sleeps.take().expect("once")),
+            |_, _, task| {
+                task.cancel();
+            },
+        ));
+    }
+}
