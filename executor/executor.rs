@@ -9,7 +9,7 @@ use crate::current::{self, state_for};
 use crate::dump::Dump;
 use crate::handle::Task;
 use crate::header::Header;
-use crate::id::{MOST_SLOTS, TaskId};
+use crate::id::{MOST_TASKS, TaskId};
 use crate::inbox;
 use crate::interrupt::Interrupter;
 use crate::lodgings;
@@ -652,10 +652,11 @@ impl Builder {
         self
     }
 
-    /// How many tasks may be alive at a time; at most 16,777,216, which is also
+    /// How many tasks may be alive at a time, beside the main of `block_on`; at most
+    /// 16,777,215, which is also
     /// what holds without it.
     pub fn max_tasks(mut self, max_tasks: usize) -> Builder {
-        self.settings.max_tasks = max_tasks.min(MOST_SLOTS) as u32;
+        self.settings.max_tasks = max_tasks.min(MOST_TASKS) as u32;
         self
     }
 

@@ -29,8 +29,11 @@ const NAMED_BITS: u32 = 48;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const NAMED_MASK: u64 = (1 << NAMED_BITS) - 1;
 
-/// The most tasks that one executor can have at a time: 16,777,216.
+/// How many slots there can be: 16,777,216.
 pub(crate) const MOST_SLOTS: usize = 1 << SLOT_BITS;
+/// The most tasks that one executor can have at a time; a slot is kept for the main
+/// of [`block_on`](crate::Executor::block_on), which nobody refuses.
+pub(crate) const MOST_TASKS: usize = MOST_SLOTS - 1;
 
 /// Which task: unique within its executor.
 ///

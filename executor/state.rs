@@ -17,7 +17,7 @@ use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
 use crate::descent::Descent;
 use crate::header::{Callback, Header, Queued, Rare};
-use crate::id::{MOST_SLOTS, Name, TaskId, Ticket};
+use crate::id::{MOST_TASKS, Name, TaskId, Ticket};
 use crate::inbox::Lodging;
 use crate::life::{Ending, Life};
 use crate::outcome::catch;

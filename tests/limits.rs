@@ -1,0 +1,65 @@
+//! Numbers that have a limit, at their limit.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hearken::{Budget, Executor, ManualClock, SpawnErrorKind, Verdict, sleep};
+
+// promise 10.5
+#[test]
+fn the_main_of_block_on_has_room_beside_as_many_tasks_as_there_may_be() {
+    let refused = Rc::new(Cell::new(0));
+    let counts = refused.clone();
+    let handler = move |_: &hearken::Report| {
+        counts.set(counts.get() + 1);
+        Verdict::Proceed
+    };
+    let executor = Executor::builder().max_tasks(3).handler(handler).build();
+    (0..3).for_each(|_| executor.spawn(pending::<anyhow::Result<()>>()).detach());
+    let full = executor.try_spawn(pending::<anyhow::Result<()>>()).map(|_| ()).unwrap_err();
+    assert_eq!(full.kind(), SpawnErrorKind::Full);
+    assert_eq!(executor.block_on(async { Ok(executor.ledger().live) }).unwrap(), 4);
+    assert_eq!((executor.ledger().live, refused.get()), (3, 0));
+}
+
+/// Two gibibytes and a quarter, and a minute without optimization: by hand.
+// promise 10.5
+#[test]
+#[ignore = "it takes two gibibytes"]
+fn sixteen_million_tasks_and_a_main() {
+    let clock = ManualClock::auto();
+    let executor = Executor::builder().clock(clock).build();
+    let mut spawned = 0_usize;
+    while let Ok(task) = executor.try_spawn(pending::<anyhow::Result<()>>()) {
+        task.detach();
+        spawned += 1;
+    }
+    assert_eq!(spawned, (1 << 24) - 1);
+    executor.turn(Budget::Batch);
+    let main = async {
+        for _ in 0..3 {
+            sleep(Duration::from_secs(1)).await;
+        }
+        Ok(7)
+    };
+    assert_eq!(executor.block_on(main).unwrap(), 7);
+    assert_eq!(executor.ledger().live, (1 << 24) - 1);
+}
+
+/// All executors of a process are in one table, so no other test here makes one
+/// while this has them all: it runs in a process of its own.
+// promise 8.2
+#[test]
+#[ignore = "it takes all executors that there can be, and the other tests need some"]
+fn as_many_executors_as_there_can_be_and_one_more() {
+    let mut all: Vec<Executor> = (0..65_535).map(|_| Executor::new()).collect();
+    let one_more = std::panic::catch_unwind(|| drop(Executor::new()));
+    let message = one_more.unwrap_err();
+    let message = message.downcast_ref::<String>().map(String::as_str);
+    assert!(message.is_some_and(|said| said.contains("65,535 executors")), "{message:?}");
+    assert_eq!(all.pop().map(|last| last.block_on(async { Ok(1) }).unwrap()), Some(1));
+    let again = Executor::new();
+    assert_eq!(again.block_on(async { Ok(2) }).unwrap(), 2);
+}
