@@ -59,7 +59,7 @@ impl Default for Settings {
         Settings {
             grace: Some(Duration::from_secs(5)),
             slow_poll: None,
-            max_tasks: MOST_SLOTS as u32,
+            max_tasks: MOST_TASKS as u32,
             closed_world: false,
             debug: false,
         }
@@ -115,6 +115,9 @@ pub(crate) struct State {
     pub(crate) request_to_close: OnceCell<Request>,
     /// Tasks up to this serial have been asked by the shutdown.
     pub(crate) cancelled_up_to: Cell<u64>,
+    /// In which turn and task something of the library's was ready without having
+    /// waited, and how often.
+    at_once: Cell<(u64, Option<TaskId>, u32)>,
     /// Room for those whose timers are due, kept from turn to turn.
     pub(crate) due: Cell<Vec<Whom>>,
     pub(crate) settings: Settings,
@@ -185,6 +188,7 @@ impl State {
             grace_ends: Cell::new(None),
             request_to_close: OnceCell::new(),
             cancelled_up_to: Cell::new(0),
+            at_once: Cell::default(),
             due: Cell::default(),
             settings,
         }
@@ -397,6 +401,17 @@ impl State {
     pub(crate) fn remove_timer(&self, key: TimerKey) {
         let whom = self.wheel.borrow_mut().remove(key);
         self.drop_whom(whom); // after the borrow: it may be foreign
+    }
+
+    /// Whether what is ready without having waited may say so to the task that is
+    /// being polled: so often a turn. Otherwise a loop around it (a late interval,
+    /// a sleep of zero) would never suspend, and nobody else had a turn.
+    pub(crate) fn goes_on_at_once(&self, most: u32) -> bool {
+        let (turn, running) = (self.turns.get(), self.running.get());
+        let (last_turn, task, times) = self.at_once.get();
+        let times = if (last_turn, task) == (turn, running) { times } else { 0 };
+        self.at_once.set((turn, running, times + 1));
+        times < most || running.is_none()
     }
 }
 

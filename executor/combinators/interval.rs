@@ -6,6 +6,7 @@ use crate::current::state_for;
 use crate::executor::now;
 use crate::state::State;
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ impl std::error::Error for ZeroInterval {}
 /// What to do when a tick comes late, because nobody waited for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTicks {
-    /// Catch up: the missed ones come at once, one after the other.
+    /// Catch up: the missed ones come one after the other without a wait, though
+    /// others have their turns in between.
     #[default]
     Burst,
     /// The next is a period after the late one.
@@ -103,7 +105,8 @@ impl Interval {
     /// Dropping it before it is ready loses no tick.
     pub async fn tick(&mut self) -> Instant {
         let due = self.next.deadline();
-        (&mut self.next).await;
+        // A tick that is late at once lets others go first: its round takes long.
+        poll_fn(|cx| self.next.poll_fairly(cx, 1)).await;
         let next = self.after(due, now());
         self.next.reset(next);
         due

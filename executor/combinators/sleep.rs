@@ -14,7 +14,9 @@ use std::time::Duration;
 
 /// Waits until `duration` has passed since this call.
 ///
-/// A zero duration is over at the first poll. [`Duration::MAX`] never is.
+/// A zero duration is over at the first poll; but after a few of them in one turn a
+/// task waits for the next, so that a loop around it lets others have their turns.
+/// [`Duration::MAX`] never is over.
 ///
 /// # Panics
 ///
@@ -47,7 +49,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// Waits until the clock reads `deadline`.
 ///
 /// Resolves in the first turn that begins at `deadline` or later, never before.
-/// A deadline in the past resolves at the first poll.
+/// A deadline in the past resolves at the first poll, as a zero [`sleep`] does.
 ///
 /// # Panics
 ///
@@ -68,11 +70,20 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     home: Rc<State>,
-    /// In which turn: the clock was read then, and need not be again.
+    /// In which turn: the clock was read then, and need not be again. Or else
+    /// [`RESET_TO_THE_PAST`].
     made_in: u64,
     deadline: Instant,
     timer: Option<TimerKey>,
 }
+
+/// No turn: it waits, and was given a deadline that had passed. Its timer wakes
+/// who waits in the next turn, but nobody has to wait for that.
+const RESET_TO_THE_PAST: u64 = u64::MAX;
+
+/// So many sleeps and deadlines of a task are over in one turn without having
+/// waited. More than one, so that those of nested deadlines are over together.
+pub(crate) const MOST_AT_ONCE: u32 = 16;
 
 impl Sleep {
     pub(crate) fn after(home: Rc<State>, duration: Duration) -> Sleep {
@@ -104,11 +115,46 @@ impl Sleep {
     }
 
     /// Gives it another deadline, whether or not it has resolved. Who waits is
-    /// woken at the new one.
+    /// woken at the new one; if that has passed, it resolves when it is next polled.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
         let Some(timer) = self.timer.take() else { return };
         self.timer = self.home.reset_timer(timer, deadline);
+        self.made_in = if self.is_elapsed() { RESET_TO_THE_PAST } else { 0 };
+    }
+
+    /// Polls it for something that answers once: it need not let others go first.
+    #[inline]
+    pub(crate) fn poll_plainly(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match &self.timer {
+            None if self.is_over() => Poll::Ready(()),
+            None => self.wait(cx),
+            Some(_) if self.made_in == RESET_TO_THE_PAST => Poll::Ready(()),
+            Some(timer) => self.home.poll_timer(timer, name_of(cx.waker()), cx.waker()),
+        }
+    }
+
+    /// Polls it for something that may be ready without having waited so often a
+    /// turn.
+    pub(crate) fn poll_fairly(&mut self, cx: &Context<'_>, most: u32) -> Poll<()> {
+        if self.timer.is_none() {
+            let goes_on = self.is_over() && self.home.goes_on_at_once(most);
+            return if goes_on { Poll::Ready(()) } else { self.wait(cx) };
+        }
+        let polled = self.poll_plainly(cx);
+        if polled.is_ready()
+            && let Some(timer) = self.timer.take()
+        {
+            self.home.remove_timer(timer); // asked again, it has not waited
+        }
+        polled
+    }
+
+    /// Sets the timer. If it is over already, that is due in the next turn.
+    fn wait(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let whom = Whom::of(name_of(cx.waker()), cx.waker());
+        self.timer = Some(self.home.set_timer(self.deadline, whom));
+        Poll::Pending
     }
 }
 
@@ -116,16 +162,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        match &this.timer {
-            None if this.is_over() => Poll::Ready(()),
-            None => {
-                let whom = Whom::of(name_of(cx.waker()), cx.waker());
-                this.timer = Some(this.home.set_timer(this.deadline, whom));
-                Poll::Pending
-            }
-            Some(timer) => this.home.poll_timer(timer, name_of(cx.waker()), cx.waker()),
-        }
+        self.poll_fairly(cx, MOST_AT_ONCE)
     }
 }
 

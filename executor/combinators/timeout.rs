@@ -11,17 +11,18 @@
 //! each knows the earliest of those around it while it is polled.
 
 use super::around::{Around, Wrapped};
-use super::sleep::Sleep;
+use super::sleep::{MOST_AT_ONCE, Sleep};
 use crate::cancelling::{MOST_DELIVERIES, with_running_task};
 use crate::clock::Instant;
 use crate::current::state_for;
 use crate::descent::{Around as Surroundings, Found, Looking};
 use crate::gives_way::{GaveWay, Way};
+use crate::pages::Pages;
 use crate::place::Place;
 use crate::request::{Delivery, Origin, Why};
 use crate::rules::{Asking, OwnerAnswer, Tally, Watched};
 use crate::state::State;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -125,11 +126,12 @@ pub fn timeout_by<F: Future>(
     f: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
     let due = Due::At(handle.deadline().unwrap_or(Instant::NEVER), "timeout_by");
-    let cold = Cold { handle: Some(handle.clone()), passed: Passed::NotYet };
+    let cold = Cold { handle: Some(Moves::of(handle)), passed: Passed::NotYet };
     Wrapped::new(f, Deadline { cold: Some(Box::new(cold)), ..Deadline::new(due) })
 }
 
-/// A deadline that can be moved: [`timeout_by`]. Clones are the same deadline.
+/// A deadline that can be moved: [`timeout_by`]. Clones are the same deadline, and
+/// so it is for all that wait by it.
 ///
 /// The words elsewhere: what `asyncio.timeout` gives to `async with`.
 #[derive(Clone, Default)]
@@ -140,9 +142,52 @@ pub struct TimeoutHandle {
 #[derive(Default)]
 struct Movable {
     deadline: Cell<Option<Instant>>,
-    moved: Cell<bool>,
+    /// How often it was moved.
+    moves: Cell<u64>,
     expired: Cell<bool>,
-    waker: Cell<Option<Waker>>,
+    /// Those who wait by it now.
+    waiting: RefCell<Pages<Rc<Cell<Option<Waker>>>>>,
+}
+
+/// What one that waits by a handle knows of it.
+struct Moves {
+    movable: Rc<Movable>,
+    /// Moved so often when it last looked.
+    seen: u64,
+    /// The waker that hears of the next move, and its place among all.
+    waker: Option<(Rc<Cell<Option<Waker>>>, u32)>,
+}
+
+impl Moves {
+    fn of(handle: &TimeoutHandle) -> Moves {
+        let movable = handle.movable.clone();
+        Moves { seen: movable.moves.get(), movable, waker: None }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.movable.deadline.get().unwrap_or(Instant::NEVER)
+    }
+
+    /// The waiting future is pending. Answers the new deadline, if it moved.
+    fn moved(&mut self, cx: &Context<'_>) -> Option<Instant> {
+        let (own, _) = self.waker.get_or_insert_with(|| {
+            let own = Rc::<Cell<Option<Waker>>>::default();
+            (own.clone(), self.movable.waiting.borrow_mut().insert(own))
+        });
+        drop(own.replace(Some(cx.waker().clone())));
+        let moves = self.movable.moves.get();
+        let moved = std::mem::replace(&mut self.seen, moves) != moves;
+        moved.then(|| self.deadline())
+    }
+}
+
+impl Drop for Moves {
+    fn drop(&mut self) {
+        if let Some((_, place)) = &self.waker {
+            let gone = self.movable.waiting.borrow_mut().remove(*place);
+            drop(gone); // its waker is foreign: no borrow is held, nor below
+        }
+    }
 }
 
 impl TimeoutHandle {
@@ -165,22 +210,14 @@ impl TimeoutHandle {
             return;
         }
         self.movable.deadline.set(deadline);
-        self.movable.moved.set(true);
-        if let Some(waker) = self.movable.waker.take() {
-            waker.wake();
-        }
+        self.movable.moves.set(self.movable.moves.get() + 1);
+        let waiting: Vec<_> = self.movable.waiting.borrow().iter().cloned().collect();
+        waiting.iter().filter_map(|waker| waker.take()).for_each(Waker::wake);
     }
 
     /// Whether it has passed while somebody waited, whatever he made of it.
     pub fn expired(&self) -> bool {
         self.movable.expired.get()
-    }
-
-    /// The waiting future is pending. Answers the new deadline, if it moved.
-    fn moved(&self, cx: &Context<'_>) -> Option<Instant> {
-        drop(self.movable.waker.replace(Some(cx.waker().clone())));
-        let moved = self.movable.moved.take();
-        moved.then(|| self.deadline().unwrap_or(Instant::NEVER))
     }
 }
 
@@ -217,8 +254,8 @@ struct Deadline {
 /// Of a deadline that somebody may move, or that has passed.
 #[derive(Default)]
 struct Cold {
-    /// Who may move it.
-    handle: Option<TimeoutHandle>,
+    /// By whom it may be moved.
+    handle: Option<Moves>,
     passed: Passed,
 }
 
@@ -322,8 +359,8 @@ impl Deadline {
         self.cold.get_or_insert_default().passed = passed;
     }
 
-    fn handle(&self) -> Option<&TimeoutHandle> {
-        self.cold.as_ref()?.handle.as_ref()
+    fn handle(&mut self) -> Option<&mut Moves> {
+        self.cold.as_mut()?.handle.as_mut()
     }
 
     /// What is around those inside of it.
@@ -471,7 +508,7 @@ impl Deadline {
         match (&cold.passed, &cold.handle) {
             (Passed::Told(asking), _) if !asking.is_untaken() => Instant::NEVER,
             (Passed::Outward(_) | Passed::Answered, _) => Instant::NEVER,
-            (_, Some(handle)) => handle.deadline().unwrap_or(Instant::NEVER),
+            (_, Some(handle)) => handle.deadline(),
             (_, None) => self.due.instant(),
         }
     }
@@ -605,11 +642,12 @@ impl Passed {
 impl Due {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = match *self {
-            Due::Set(ref mut sleep) => sleep,
+            Due::Set(ref mut sleep) => return sleep.poll_plainly(cx),
             Due::In(limit) => self.set(Sleep::after(state_for("timeout"), limit)),
             Due::At(deadline, name) => self.set(Sleep::until(state_for(name), deadline)),
         };
-        Pin::new(sleep).poll(cx)
+        // A loop around a deadline that passes at once lets others have their turns.
+        sleep.poll_fairly(cx, MOST_AT_ONCE)
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use super::sleep::Sleep;
 use super::watching::Watching;
+use super::yield_now::OnceATurn;
 use crate::current::state_for;
 use crate::handle::Task;
 use crate::life::Ending;
@@ -29,6 +30,9 @@ pub enum WaitFor {
 ///
 /// It retrieves nothing: a failure still has to be asked for, or is reported.
 ///
+/// When nothing is to be waited for it is ready at once, though only once a turn in
+/// each task: a loop around it lets others have their turns.
+///
 /// # Cancellation
 ///
 /// Dropping it, or cancelling the task that waits, leaves the tasks alone.
@@ -55,7 +59,12 @@ pub async fn wait<T>(
     wait_for: WaitFor,
 ) -> (Vec<&mut Task<T>>, Vec<&mut Task<T>>) {
     let mut waiting = Waiting::new(tasks, wait_for);
-    poll_fn(|cx| waiting.poll(tasks, cx)).await;
+    let mut at_once = OnceATurn::default();
+    poll_fn(|cx| match waiting.poll(tasks, cx) {
+        Poll::Ready(()) => at_once.may_go_on(cx),
+        Poll::Pending => at_once.waits(),
+    })
+    .await;
     sort(tasks)
 }
 
@@ -79,9 +88,11 @@ pub fn wait_timeout<T>(
     async move {
         let mut waiting = Waiting::new(tasks, wait_for);
         let mut limit = pin!(Sleep::after(home, limit));
+        let mut at_once = OnceATurn::default();
         poll_fn(|cx| match waiting.poll(tasks, cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => limit.as_mut().poll(cx),
+            Poll::Ready(()) => at_once.may_go_on(cx),
+            Poll::Pending if limit.as_mut().poll(cx).is_ready() => Poll::Ready(()),
+            Poll::Pending => at_once.waits(),
         })
         .await;
         sort(tasks)

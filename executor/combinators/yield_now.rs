@@ -50,3 +50,28 @@ impl Future for YieldNow {
         Poll::Pending
     }
 }
+
+/// For what may be ready without having waited: once a turn in each task it says
+/// so, and otherwise lets others have their turns first.
+#[derive(Default)]
+pub(crate) struct OnceATurn {
+    suspended: bool,
+}
+
+impl OnceATurn {
+    /// What it is for is pending.
+    pub(crate) fn waits(&mut self) -> Poll<()> {
+        self.suspended = true;
+        Poll::Pending
+    }
+
+    /// What it is for is ready.
+    pub(crate) fn may_go_on(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let goes_on = || current::with(|state| state.is_none_or(|s| s.goes_on_at_once(1)));
+        if !self.suspended && !goes_on() {
+            cx.waker().wake_by_ref();
+            return self.waits();
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,151 @@
+//! Deadlines that are moved while somebody waits: a sleep that is reset, a time
+//! limit whose handle several wait by.
+
+mod common;
+
+use std::cell::RefCell;
+use std::future::{Future as _, pending, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use common::World;
+use common::cast::seconds;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use hearken::{
+    Budget, Elapsed, Executor, Instant, ManualClock, TimeoutHandle, now, sleep, timeout_by,
+};
+
+fn at(second: u64) -> Instant {
+    Instant::ZERO + seconds(second)
+}
+
+// promise 7.5
+#[test]
+fn a_sleep_that_waits_and_is_reset_into_the_past_is_due_at_once() {
+    for past in [Instant::ZERO, at(3), at(5)] {
+        let world = World::new();
+        world.clock.advance(seconds(5));
+        let task = world.executor.spawn(async move {
+            let mut sleep = Box::pin(sleep(seconds(60)));
+            poll_fn(|cx| {
+                assert!(sleep.as_mut().poll(cx).is_pending() && !sleep.is_elapsed());
+                sleep.reset(past);
+                assert!(sleep.is_elapsed());
+                assert!(sleep.as_mut().poll(cx).is_ready(), "what is elapsed is ready");
+                Poll::Ready(Ok(now()))
+            })
+            .await
+        });
+        world.executor.turn(Budget::Batch);
+        assert_eq!(task.result().ok(), Some(&at(5)));
+        assert_eq!(world.executor.next_deadline(), None);
+        drop(task);
+        world.close();
+    }
+}
+
+// promise 7.5, 7.2
+#[test]
+fn who_waits_for_it_is_woken_without_a_clock_that_moves_or_a_timer() {
+    for inside in [true, false] {
+        let rung = Arc::new(AtomicUsize::new(0));
+        let rings = rung.clone();
+        let clock = ManualClock::new();
+        let on_wake = move || {
+            rings.fetch_add(1, Ordering::Relaxed);
+        };
+        let executor = Executor::builder().clock(clock.clone()).on_wake(on_wake).build();
+        clock.advance(seconds(5));
+        let shared = Rc::new(RefCell::new(None::<Pin<Box<hearken::Sleep>>>));
+        let waits = shared.clone();
+        let task = executor.spawn(async move {
+            *waits.borrow_mut() = Some(Box::pin(sleep(seconds(60))));
+            poll_fn(|cx| waits.borrow_mut().as_mut().expect("it is there").as_mut().poll(cx)).await;
+            Ok(())
+        });
+        executor.run_until_idle();
+        assert!(!task.is_finished());
+        let (moves, rung_before) = (shared.clone(), rung.load(Ordering::Relaxed));
+        let reset = move || moves.borrow_mut().as_mut().expect("it is there").reset(at(1));
+        if inside {
+            executor.spawn_infallible(async move { reset() }).detach();
+        } else {
+            reset();
+            assert_eq!(rung.load(Ordering::Relaxed), rung_before + 1, "the host is told");
+        }
+        executor.run_until_idle();
+        assert!(task.is_finished());
+        shared.take();
+    }
+}
+
+// promise 4.9
+#[test]
+fn all_who_wait_by_one_handle_hear_that_it_was_moved() {
+    // In tasks of their own, or in one; moved to an earlier moment, a later, and none.
+    for one_task in [false, true] {
+        for (moved_to, ends) in [(Some(20), 20), (Some(90), 90), (Some(2), 10), (None, 200)] {
+            let world = World::new();
+            let handle = TimeoutHandle::new(Some(at(60)));
+            let mut tasks = Vec::new();
+            let limited = |handle: &TimeoutHandle| {
+                let limited = timeout_by(handle, async { sleep(seconds(200)).await });
+                async move { (limited.await, now()) }
+            };
+            if one_task {
+                let all: FuturesUnordered<_> = (0..3).map(|_| limited(&handle)).collect();
+                tasks.push(world.executor.spawn_infallible(all.collect::<Vec<_>>()));
+            } else {
+                for _ in 0..3 {
+                    let one = limited(&handle);
+                    tasks.push(world.executor.spawn_infallible(async { vec![one.await] }));
+                }
+            }
+            let moves = handle.clone();
+            let mover = world.executor.spawn_infallible(async move {
+                sleep(seconds(10)).await;
+                moves.reschedule(moved_to.map(at));
+            });
+            world.executor.run_until_idle();
+            let answer = if ends == 200 { Ok(()) } else { Err(Elapsed) };
+            for task in &tasks {
+                let result = task.result().expect("all have ended");
+                assert!(
+                    result.iter().all(|one| *one == (answer, at(ends))),
+                    "{moved_to:?}: {result:?}"
+                );
+            }
+            drop((tasks, mover));
+            world.close();
+        }
+    }
+}
+
+// promise 4.9
+#[test]
+fn one_that_no_longer_waits_by_a_handle_takes_nothing_from_the_others() {
+    let world = World::new();
+    let handle = TimeoutHandle::new(None);
+    let limited: Vec<_> = (0..4)
+        .map(|_| world.executor.spawn_infallible(timeout_by(&handle, pending::<()>())))
+        .collect();
+    world.executor.run_until_idle();
+    limited[0].cancel();
+    limited[2].cancel();
+    world.executor.run_until_idle();
+    let late = world.executor.spawn_infallible(timeout_by(&handle, pending::<()>()));
+    world.executor.run_until_idle();
+    handle.reschedule(Some(at(7)));
+    world.executor.run_until_idle();
+    for (place, task) in limited.iter().chain([&late]).enumerate() {
+        let cancelled = [0, 2].contains(&place);
+        assert_eq!((task.is_cancelled(), task.is_finished()), (cancelled, true), "{place}");
+    }
+    assert!(handle.expired());
+    drop((limited, late));
+    world.close();
+}
