@@ -167,8 +167,9 @@ impl State {
     }
 
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
-        for (number, callback) in callbacks.list {
-            if number >= callbacks.awaiter_after {
+        let awaiter_after = callbacks.awaiter_after;
+        for (number, callback) in callbacks.into_list() {
+            if number >= awaiter_after {
                 self.wake_awaiter(awaiter.take());
             }
             self.push_callback(callback);

@@ -286,7 +286,7 @@ impl<T> Task<T> {
         let number = self.header().rare(|rare| {
             let number = rare.callbacks_ever;
             rare.callbacks_ever += 1;
-            rare.callbacks.list.push((number, callback));
+            rare.callbacks.push(number, callback);
             number
         });
         CallbackId { task: self.id(), number: Some(number) }
@@ -299,12 +299,9 @@ impl<T> Task<T> {
         if id.task != self.id() {
             return false;
         }
-        let removed = self.header().if_rare(|rare| {
-            let list = &mut rare.callbacks.list;
-            let place = list.iter().position(|&(number, _)| Some(number) == id.number)?;
-            Some(list.remove(place))
-        });
-        let Some((_, callback)) = removed.flatten() else { return false };
+        let Some(number) = id.number else { return false };
+        let removed = self.header().if_rare(|rare| rare.callbacks.remove(number));
+        let Some(callback) = removed.flatten() else { return false };
         // Here, where nothing is borrowed.
         self.home().drop_quietly("a callback panicked while it was dropped", callback);
         true
@@ -447,7 +444,7 @@ impl<T> fmt::Debug for Finished<'_, T> {
 pub struct CallbackId {
     task: TaskId,
     /// None if the task had ended already: it was queued at once.
-    number: Option<u32>,
+    number: Option<u64>,
 }
 
 /// A callback's hold on its task: until it is gone, somebody may still ask.

@@ -113,7 +113,7 @@ pub(crate) enum Within {
 pub(crate) struct Rare {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) callbacks: Callbacks,
-    pub(crate) callbacks_ever: u32,
+    pub(crate) callbacks_ever: u64,
     /// Who awaits the task, if the header does not say.
     awaiter: Option<Awaiter>,
     /// What has been asked of it, and where that is.
@@ -237,10 +237,42 @@ impl Cancelling {
 /// The done callbacks of a task.
 #[derive(Default)]
 pub(crate) struct Callbacks {
-    /// In order of registration, numbered.
-    pub(crate) list: Vec<(u32, Callback)>,
+    /// In order of registration, numbered; none where one was taken back.
+    list: Vec<(u64, Option<Callback>)>,
+    /// How many were taken back and are in the list: at most half, so that to take
+    /// all back, in whatever order, costs each the same.
+    gaps: usize,
     /// The awaiter asked after this many callbacks, and is woken after them.
-    pub(crate) awaiter_after: u32,
+    pub(crate) awaiter_after: u64,
+}
+
+impl Callbacks {
+    /// A number is larger than all before it.
+    pub(crate) fn push(&mut self, number: u64, callback: Callback) {
+        self.list.push((number, Some(callback)));
+    }
+
+    /// Takes one back: foreign, to be dropped where nothing is borrowed.
+    pub(crate) fn remove(&mut self, number: u64) -> Option<Callback> {
+        let place = self.list.binary_search_by_key(&number, |&(number, _)| number).ok()?;
+        let callback = self.list[place].1.take()?;
+        self.gaps += 1;
+        if self.gaps > self.list.len() / 2 {
+            self.list.retain(|(_, callback)| callback.is_some());
+            self.list.shrink_to(2 * self.list.len());
+            self.gaps = 0;
+        }
+        Some(callback)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty() // one that has nothing but gaps has none
+    }
+
+    pub(crate) fn into_list(self) -> impl Iterator<Item = (u64, Callback)> {
+        let there = |(number, callback): (u64, Option<Callback>)| Some((number, callback?));
+        self.list.into_iter().filter_map(there)
+    }
 }
 
 /// Who is told that a task has ended: there is one at most, since there is one
@@ -535,7 +567,7 @@ impl Header {
     #[inline]
     pub(crate) fn has_rare_waiters(&self) -> bool {
         let waits = |rare: &mut Rare| {
-            rare.awaiter.is_some() || rare.guardian.is_some() || !rare.callbacks.list.is_empty()
+            rare.awaiter.is_some() || rare.guardian.is_some() || !rare.callbacks.is_empty()
         };
         self.if_rare(waits) == Some(true)
     }
