@@ -223,11 +223,7 @@ impl<T> Pages<T> {
         self.looks.set(self.looks.get() + 1);
         match self.first.get(index as usize) {
             Some(place) => place.taken(),
-            None => {
-                let index = (index as usize).wrapping_sub(FIRST);
-                let page = self.beyond.as_ref()?.pages.get(index / PAGE)?.as_ref()?;
-                page[index % PAGE].taken()
-            }
+            None => self.beyond.as_ref()?.place(index)?.taken(),
         }
     }
 
@@ -245,11 +241,7 @@ impl<T> Pages<T> {
         self.looks.set(self.looks.get() + 1);
         match self.first.get_mut(index as usize) {
             Some(place) => Some(place),
-            None => {
-                let index = (index as usize).wrapping_sub(FIRST);
-                let page = self.beyond.as_mut()?.pages.get_mut(index / PAGE)?.as_mut()?;
-                Some(&mut page[index % PAGE])
-            }
+            None => self.beyond.as_mut()?.place_mut(index),
         }
     }
 
@@ -258,6 +250,20 @@ impl<T> Pages<T> {
         let pages = self.beyond.iter().flat_map(|beyond| beyond.pages.iter());
         let beyond = pages.flatten().flat_map(|page| page.iter());
         self.first.iter().chain(beyond).filter_map(Place::taken)
+    }
+}
+
+impl<T> Beyond<T> {
+    #[inline]
+    fn place(&self, index: u32) -> Option<&Place<T>> {
+        let index = (index as usize).wrapping_sub(FIRST);
+        Some(&self.pages.get(index / PAGE)?.as_ref()?[index % PAGE])
+    }
+
+    #[inline]
+    fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
+        let index = (index as usize).wrapping_sub(FIRST);
+        Some(&mut self.pages.get_mut(index / PAGE)?.as_mut()?[index % PAGE])
     }
 }
 

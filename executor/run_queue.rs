@@ -70,13 +70,10 @@ impl RunQueue {
         if let Some(shuffle) = &mut self.shuffle {
             shuffle.draw(&mut self.line);
         }
-        let (len, places) = (self.line.len(), self.line.places.len());
-        if places > KEPT && len < places / 8 {
-            // Also of an executor that is never idle. By halves, so that a crowd
-            // that comes every other turn finds most of its room.
-            self.line.move_to(places / 2);
+        if self.line.places.len() > KEPT {
+            self.halve();
         }
-        len
+        self.line.len()
     }
 
     #[inline]
@@ -92,6 +89,17 @@ impl RunQueue {
     /// Everything in line, in order, without taking it out.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
         (0..self.line.len()).map(|place| Entry::from_bits(self.line.at(place)))
+    }
+
+    /// Gives memory back of which little is used, also in an executor that is never
+    /// idle. By halves, so that a crowd that comes every other turn finds most of its
+    /// room.
+    #[inline(never)]
+    fn halve(&mut self) {
+        let places = self.line.places.len();
+        if self.line.len() < places / 8 {
+            self.line.move_to(places / 2);
+        }
     }
 
     /// Gives back memory that a past crowd needed and the present one does not.

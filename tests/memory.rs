@@ -99,8 +99,11 @@ fn tide<H>(
     Tide { high, left: bytes() - before }
 }
 
+/// The figures are shown by `cargo test --test memory -- --nocapture`.
 #[track_caller]
 fn assert_goes_back(tide: &Tide) {
+    let line = std::panic::Location::caller().line();
+    println!("line {line}: {} bytes, of which {} stay", tide.high, tide.left);
     assert!(tide.high > 4 * KEPT, "that is no crowd: {tide:?}");
     assert!(tide.left < KEPT, "{tide:?}");
 }

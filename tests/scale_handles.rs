@@ -64,7 +64,7 @@ fn a_list_of_handles_is_dropped_without_a_frame_for_each() {
     on_a_small_stack(|| {
         let world = World::new();
         let fails = |number: usize| async move {
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 anyhow::bail!("spilled");
             }
             Ok(number)

@@ -28,13 +28,13 @@ fn at_ms(milliseconds: u64) -> Instant {
     Instant::ZERO + ms(milliseconds)
 }
 
+/// A sleep that several can reach.
+type Shared = Rc<RefCell<Option<Pin<Box<Sleep>>>>>;
+
 /// A sleep that a task waits for, and that others can reset; the task answers when
 /// it was woken, and how often it was polled.
-fn shared(
-    world: &World,
-    duration: Duration,
-) -> (Rc<RefCell<Option<Pin<Box<Sleep>>>>>, Task<(Instant, u32)>) {
-    let shared = Rc::<RefCell<Option<Pin<Box<Sleep>>>>>::default();
+fn shared(world: &World, duration: Duration) -> (Shared, Task<(Instant, u32)>) {
+    let shared = Shared::default();
     let waits = shared.clone();
     let task = world.executor.spawn(async move {
         *waits.borrow_mut() = Some(Box::pin(sleep(duration)));
@@ -50,7 +50,7 @@ fn shared(
     (shared, task)
 }
 
-fn reset(shared: &Rc<RefCell<Option<Pin<Box<Sleep>>>>>, deadline: Instant) {
+fn reset(shared: &Shared, deadline: Instant) {
     shared.borrow_mut().as_mut().expect("it is there").reset(deadline);
 }
 

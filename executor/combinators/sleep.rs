@@ -136,21 +136,35 @@ impl Sleep {
 
     /// Polls it for something that may be ready without having waited so often a
     /// turn.
+    #[inline]
     pub(crate) fn poll_fairly(&mut self, cx: &Context<'_>, most: u32) -> Poll<()> {
-        if self.timer.is_none() {
-            let goes_on = self.is_over() && self.home.goes_on_at_once(most);
-            return if goes_on { Poll::Ready(()) } else { self.wait(cx) };
+        match &self.timer {
+            None if self.is_over() => self.goes_on_at_once(cx, most),
+            None => self.wait(cx),
+            Some(_) => {
+                let polled = self.poll_plainly(cx);
+                if polled.is_ready() {
+                    self.forget_timer(); // asked again, it has not waited
+                }
+                polled
+            }
         }
-        let polled = self.poll_plainly(cx);
-        if polled.is_ready()
-            && let Some(timer) = self.timer.take()
-        {
-            self.home.remove_timer(timer); // asked again, it has not waited
+    }
+
+    #[inline(never)]
+    fn goes_on_at_once(&mut self, cx: &Context<'_>, most: u32) -> Poll<()> {
+        if self.home.goes_on_at_once(most) { Poll::Ready(()) } else { self.wait(cx) }
+    }
+
+    #[inline]
+    fn forget_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            self.home.remove_timer(timer);
         }
-        polled
     }
 
     /// Sets the timer. If it is over already, that is due in the next turn.
+    #[inline]
     fn wait(&mut self, cx: &Context<'_>) -> Poll<()> {
         let whom = Whom::of(name_of(cx.waker()), cx.waker());
         self.timer = Some(self.home.set_timer(self.deadline, whom));
@@ -167,10 +181,9 @@ impl Future for Sleep {
 }
 
 impl Drop for Sleep {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(timer) = self.timer.take() {
-            self.home.remove_timer(timer);
-        }
+        self.forget_timer();
     }
 }
 
