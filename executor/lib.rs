@@ -156,9 +156,9 @@ pub use turn::{Budget, Next, Turn};
 #[cfg(doctest)]
 struct BorrowedOutputs;
 
-/// The pages whose examples are run as tests.
+/// The documents whose examples are run as tests.
 #[cfg(doctest)]
-mod pages {
+mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
     #[doc = include_str!("../docs/cancellation.md")]
