@@ -457,6 +457,7 @@ pub(crate) fn run(
     };
     let mut deliveries = u32::from(answer == PollAnswer::Deliver);
     let mut is_confirmed = answer != PollAnswer::Deliver && !waits && found.outward.is_none();
+    let mut is_doubted = false;
     let mut paid = 0;
     while polled.is_pending() {
         // Whoever took a request, waits with one, or holds what goes outward, may have
@@ -467,6 +468,12 @@ pub(crate) fn run(
         let looks = match owes_a_poll(state, header, &mut paid) {
             true => Some(Looking::Pays),
             false if !is_confirmed && found.tally.holds_any() => Some(Looking::Confirms),
+            // What went outward stopped further in, and may be over: who sends what
+            // rests was perhaps not met.
+            false if !is_doubted && seems_sent(header, &found) => {
+                is_doubted = true;
+                Some(Looking::Confirms)
+            }
             false => None,
         };
         if let Some(looks) = looks {
@@ -501,6 +508,15 @@ pub(crate) fn run(
     }
     state.descent.clear_all();
     Ran::Ended
+}
+
+/// Whether somebody sends what rests in the task, and something was met that goes
+/// outward, but not this.
+fn seems_sent(header: &Header, found: &Found) -> bool {
+    let rests = |asking: &Asking| asking.is_unheard() && asking.delivery.is_sent();
+    found.tally.outward > 0
+        && found.outward.is_none()
+        && header.rare(|rare| rare.cancel.asking.as_ref().is_some_and(rests))
 }
 
 /// Whether the task is to be polled once more because members have been called;

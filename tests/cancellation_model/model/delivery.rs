@@ -361,13 +361,21 @@ impl World {
         self.outermost(to_us.filter(|request| !heard.contains(request)))
     }
 
-    /// Whether a request to the task that counts more than this one is not held any
-    /// more: whoever hears of that has heard of this.
+    /// Whether a request that counts more than this one, and of which nobody has heard,
+    /// is not held any more: whoever hears of that has heard of this.
     fn an_outer_one_is_due(&self, scope: NodeId, request: RequestId) -> bool {
-        let task = self.nodes[scope].task;
-        let is_held = |due| self.tasks[task].root.is_some_and(|root| self.holds(root, due));
-        let due = self.latest_unanswered(task).filter(|&due| !is_held(due));
-        due.is_some_and(|due| self.rank(due) < self.rank(request))
+        let owners = self.around(scope).into_iter();
+        let theirs = owners.filter_map(|owner| match &self.nodes[owner].state {
+            State::Deadline(deadline) => deadline.asked,
+            State::Group(group) => group.abort,
+            _ => None,
+        });
+        let all = theirs.chain(self.latest_unanswered(self.nodes[scope].task));
+        let mut due = all.filter(|&due| {
+            let is_held = self.owner(due).is_some_and(|owner| self.holds(owner, due));
+            !self.is_answered(due) && !is_held
+        });
+        due.any(|due| self.rank(due) < self.rank(request))
     }
 
     /// Whoever hears of a request to the task has heard of those before it too.
