@@ -400,6 +400,10 @@ fn try_events(events: impl Iterator<Item = Event>) {
                 (waits, sends) = ([false; 3], sends.or(first));
                 if let Event::CannotPassOn(index) = event {
                     forwarding.go_outward(all[index].clone());
+                    // And so does the one that counts of these two.
+                    if let Some(before) = sends.filter(|&before| before != index) {
+                        heard[before.max(index)] += 1;
+                    }
                     sends = Some(sends.map_or(index, |before| before.min(index)));
                 } else {
                     forwarding.ends();
@@ -413,7 +417,11 @@ fn try_events(events: impl Iterator<Item = Event>) {
                 let expected = first.filter(|_| elsewhere).map(|_| Name::from_bits(HERE));
                 assert!(other == expected);
                 if first.is_some_and(|first| elsewhere || all[first].is_over()) {
-                    (waits, sends) = ([false; 3], None);
+                    // Only what is stale itself is forgotten.
+                    for (index, waits) in waits.iter_mut().enumerate() {
+                        *waits &= !elsewhere && !all[index].is_over();
+                    }
+                    sends = None;
                 }
             }
             Event::IsOver(index) => all[index].set_over(),
