@@ -12,7 +12,7 @@ use crate::descent::{Found, Looking, WakerKey};
 use crate::header::Header;
 use crate::id::Name;
 use crate::outcome::catch;
-use crate::region::{MemberKey, PATIENCE, Polled, Region};
+use crate::region::{MemberKey, PATIENCE, PATIENCE_WITH_MANY, Polled, Region};
 use crate::report::{Report, ReportKind};
 use crate::rules::{Tally, Watched};
 use crate::state::State;
@@ -83,17 +83,17 @@ fn pass_with_region<T>(
         let called = state.members.borrow_mut().call_all(region, number, acts);
         state.call_members(called);
     }
-    region.iter().for_each(|region| region.clear_met());
+    region.iter().for_each(|region| region.begin_pass());
     let mut poll = |region: &mut Option<Rc<Region>>| {
         let inner = state.descent.enter(WakerKey::of(waker), region.take());
         let polled = poll();
         (polled, inner.leave(region))
     };
     let (mut polled, mut all) = poll(region);
-    let mut attempt = 1;
+    let (mut attempt, mut came) = (1, 0);
     while polled.is_pending()
         && let Some(members) = &region
-        && is_to_be_polled_again(state, members, &all, watched, &mut attempt)
+        && is_to_be_polled_again(state, members, &all, watched, &mut attempt, &mut came)
     {
         let (again, found) = poll(region);
         (polled, all) = (again, found.after(all));
@@ -130,10 +130,16 @@ fn is_to_be_polled_again(
     found: &Found,
     watched: Option<&Watched>,
     attempt: &mut u32,
+    came: &mut u32,
 ) -> bool {
     if region.unreached() {
-        if *attempt < PATIENCE {
+        let others_come = std::mem::replace(came, region.came()) < region.came();
+        let patience = if others_come { PATIENCE_WITH_MANY } else { PATIENCE };
+        if *attempt < patience {
             return true;
+        }
+        if others_come {
+            return false;
         }
         state.members.borrow_mut().pass_over(region);
         *attempt = 0;

@@ -34,6 +34,10 @@ const NONE: u32 = u32::MAX;
 /// because a combinator may poll only some of its children in one poll.
 pub(crate) const PATIENCE: u32 = 3;
 
+/// How often at most, as long as others come each time who had not come before: it
+/// may be one of many then, and is not passed over.
+pub(crate) const PATIENCE_WITH_MANY: u32 = 9;
+
 /// The members that have one place as the nearest around them.
 pub(crate) struct Region {
     first: Cell<u32>,
@@ -49,6 +53,9 @@ pub(crate) struct Region {
     unreached: Cell<u32>,
     /// What those hold who have been polled since this was last cleared.
     met: Cell<Tally>,
+    /// The number of the pass that is going on, and how many have come in it.
+    pass: Cell<u32>,
+    came: Cell<u32>,
 }
 
 impl Default for Region {
@@ -62,6 +69,8 @@ impl Default for Region {
             called_for: Cell::default(),
             unreached: Cell::default(),
             met: Cell::default(),
+            pass: Cell::default(),
+            came: Cell::default(),
         }
     }
 }
@@ -83,8 +92,24 @@ impl Region {
         self.unreached.get() > 0
     }
 
-    pub(crate) fn clear_met(&self) {
+    /// The place is going to be polled until all have come who were called.
+    pub(crate) fn begin_pass(&self) {
         self.met.set(Tally::NONE);
+        self.pass.set(self.pass.get().wrapping_add(1));
+        self.came.set(0);
+    }
+
+    /// How many members have come since the pass began, each counted once.
+    pub(crate) fn came(&self) -> u32 {
+        self.came.get()
+    }
+
+    fn comes(&self, last: u32) -> u32 {
+        let pass = self.pass.get();
+        if last != pass {
+            self.came.set(self.came.get() + 1);
+        }
+        pass
     }
 
     pub(crate) fn met(&self) -> Tally {
@@ -124,6 +149,8 @@ struct Member {
     entry: u32,
     previous: u32,
     next: u32,
+    /// In which pass it was polled last.
+    pass: u32,
     /// In which task it was polled last.
     task: Name,
     /// None while it is being called.
@@ -152,11 +179,13 @@ impl Members {
         self.entries = self.entries.wrapping_add(1);
         let (entry, previous) = (self.entries, region.last.get());
         region.responsive.set(region.responsive.get() + 1);
+        let pass = region.comes(region.pass.get().wrapping_sub(1));
         let member = Member {
             region,
             entry,
             previous,
             next: NONE,
+            pass,
             task,
             waker: Some(waker),
             holds: Tally::default(),
@@ -205,6 +234,7 @@ impl Members {
             return Polled::HasMoved;
         };
         member.uncall(Called::Reached);
+        member.pass = member.region.comes(member.pass);
         match &member.waker {
             Some(own) if own.will_wake(waker) => Polled::Stays,
             _ => Polled::HasAnotherWaker,
