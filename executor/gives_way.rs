@@ -8,7 +8,7 @@
 //! to look again in the next turn. Whoever is still there then does not come, and
 //! is not waited for.
 
-use crate::descent::{Found, Looking};
+use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::task::Context;
 

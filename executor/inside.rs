@@ -8,13 +8,14 @@
 //!
 //! - **No borrow is held while a waker is called**: it may be a combinator's.
 
-use crate::descent::{Found, Looking, WakerKey};
+use crate::descent::WakerKey;
 use crate::header::Header;
 use crate::id::Name;
 use crate::outcome::catch;
 use crate::region::{MemberKey, PATIENCE, PATIENCE_WITH_MANY, Polled, Region};
 use crate::report::{Report, ReportKind};
 use crate::rules::{Tally, Watched};
+use crate::signs::{Found, Looking};
 use crate::state::State;
 use crate::waker::is_waker_of;
 use std::rc::Rc;

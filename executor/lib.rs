@@ -69,12 +69,14 @@ mod header;
 // IV. A task and its executor
 mod counted;
 mod table;
+mod signs;
 mod descent;
 mod state;
 mod ending;
 mod current;
 mod waker;
 mod inside;
+mod circles;
 mod cancelling;
 mod place;
 mod stage;
@@ -92,6 +94,7 @@ mod turn;
 mod shutdown;
 mod run_error;
 mod executor;
+mod builder;
 // VI. What tasks await
 mod combinators;
 // VII. A whole program
@@ -99,10 +102,11 @@ mod combinators;
 mod signal;
 mod run;
 
+pub use builder::Builder;
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
 pub use combinators::*;
 pub use dump::Dump;
-pub use executor::{Builder, Executor, now, report, request_shut_down};
+pub use executor::{Executor, now, report, request_shut_down};
 pub use handle::{CallbackId, Finished, Task};
 pub use id::TaskId;
 pub use inbox::Closed;

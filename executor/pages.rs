@@ -3,7 +3,7 @@
 //! Tasks, timers and much else are found by an index that somebody holds, so
 //! they cannot be moved; and a vector of them, once a million long, stays so for
 //! as long as the last of them is there. So only the first thousand places are a
-//! vector; beyond, the table is cut into pages of 64 places. An empty page goes
+//! [`Slab`]; beyond, the table is cut into pages of 64 places. An empty page goes
 //! back to the allocator, whatever is left in the others. (Bonwick, *The slab
 //! allocator*, USENIX 1994, does the same for the objects of a kernel.)
 //!
@@ -11,8 +11,9 @@
 //!
 //! # Invariants
 //!
-//! - **Vacant.** The vacant places are in one list, through the places themselves,
-//!   the one that was left last in front. So to come and to go is a few
+//! - **First.** Beyond the slab is only what came when that was full.
+//! - **Vacant.** The vacant places of the pages are in one list, through the places
+//!   themselves, the one that was left last in front. So to come and to go is a few
 //!   instructions, and pages are not counted.
 //! - **Swept in time.** When fewer than `few` are left, the pages are looked
 //!   through, and the empty ones go. That is once for so many entries that have
@@ -20,11 +21,12 @@
 //!   comes and goes is not allocated anew each time: not before seven of eight
 //!   places are vacant, and again only when half of what was left then is gone.
 
+use slab::Slab;
 use std::array;
 use std::mem::replace;
 use std::ops::{Index, IndexMut};
 
-/// How many places are a vector, which grows as others do, and stays.
+/// How many places are a slab, which grows as a vector does, and stays.
 const FIRST: usize = 1024;
 /// How many places a page has.
 const PAGE: usize = 64;
@@ -33,10 +35,10 @@ const NONE: u32 = u32::MAX;
 
 /// A table of `T`s, each found by the index that it was given when it came.
 pub(crate) struct Pages<T> {
-    first: Vec<Place<T>>,
+    first: Slab<T>,
     /// Most tables never have so many, and are small without.
     beyond: Option<Box<Beyond<T>>>,
-    /// The first vacant place (Vacant).
+    /// The first vacant place beyond the slab (Vacant).
     vacant: u32,
     /// How many are here.
     len: u32,
@@ -76,7 +78,7 @@ impl<T> Place<T> {
 impl<T> Default for Pages<T> {
     fn default() -> Pages<T> {
         Pages {
-            first: Vec::new(),
+            first: Slab::new(),
             beyond: None,
             vacant: NONE,
             len: 0,
@@ -93,8 +95,20 @@ impl<T> Pages<T> {
     /// Puts in what is made for its index. `make` must not use this table.
     #[inline]
     pub(crate) fn insert_with<R>(&mut self, make: impl FnOnce(u32) -> (T, R)) -> R {
+        if self.first.len() < FIRST {
+            let vacant = self.first.vacant_entry();
+            let (new, answer) = make(vacant.key() as u32);
+            vacant.insert(new);
+            self.len += 1;
+            return answer;
+        }
+        self.insert_beyond(make)
+    }
+
+    #[inline(never)]
+    fn insert_beyond<R>(&mut self, make: impl FnOnce(u32) -> (T, R)) -> R {
         if self.vacant == NONE {
-            self.grow();
+            self.add_page();
         }
         let index = self.vacant;
         let (new, answer) = make(index);
@@ -114,13 +128,10 @@ impl<T> Pages<T> {
     /// Takes it out, if it is there.
     #[inline]
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
-        let vacant = self.vacant;
-        let place = self.place_mut(index)?;
-        if matches!(place, Place::Vacant(_)) {
-            return None;
-        }
-        let Place::Taken(gone) = replace(place, Place::Vacant(vacant)) else { not_here() };
-        self.vacant = index;
+        let gone = match (index as usize) < FIRST {
+            true => self.first.try_remove(index as usize)?,
+            false => self.remove_beyond(index)?,
+        };
         self.len -= 1;
         if self.len < self.few {
             self.sweep();
@@ -128,25 +139,21 @@ impl<T> Pages<T> {
         Some(gone)
     }
 
+    fn remove_beyond(&mut self, index: u32) -> Option<T> {
+        let vacant = self.vacant;
+        let place = self.place_mut(index)?;
+        if matches!(place, Place::Vacant(_)) {
+            return None;
+        }
+        let Place::Taken(gone) = replace(place, Place::Vacant(vacant)) else { not_here() };
+        self.vacant = index;
+        Some(gone)
+    }
+
     /// How many are here.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len as usize
-    }
-
-    /// Makes more vacant places.
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self) {
-        let len = self.first.len();
-        if len == FIRST {
-            return self.add_page();
-        }
-        let more = (2 * len).clamp(4, FIRST) - len;
-        self.first.reserve_exact(more);
-        self.first.extend((len..len + more).map(|index| Place::Vacant(index as u32 + 1)));
-        self.first[len + more - 1] = Place::Vacant(NONE);
-        self.vacant = len as u32;
     }
 
     /// Makes a page, where there was one before if there was.
@@ -169,7 +176,7 @@ impl<T> Pages<T> {
     /// How many places there are, taken or not.
     pub(crate) fn places(&self) -> usize {
         let pages = self.beyond.as_ref().map_or(0, |it| it.pages.len() - it.absent.len());
-        self.first.len() + pages * PAGE
+        self.first.capacity() + pages * PAGE
     }
 
     /// Gives the empty pages back.
@@ -195,7 +202,6 @@ impl<T> Pages<T> {
                 None => beyond.absent.push(number as u32),
             }
         }
-        link(&mut self.first, 0, &mut self.vacant);
         if end == 0 {
             (self.beyond, self.few) = (None, 0);
         } else {
@@ -221,35 +227,37 @@ impl<T> Pages<T> {
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        match self.first.get(index as usize) {
-            Some(place) => place.taken(),
-            None => self.beyond.as_ref()?.place(index)?.taken(),
+        match (index as usize) < FIRST {
+            true => self.first.get(index as usize),
+            false => self.beyond.as_ref()?.place(index)?.taken(),
         }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        if (index as usize) < FIRST {
+            #[cfg(test)]
+            self.looks.set(self.looks.get() + 1);
+            return self.first.get_mut(index as usize);
+        }
         match self.place_mut(index)? {
             Place::Vacant(_) => None,
             Place::Taken(here) => Some(here),
         }
     }
 
-    #[inline]
+    /// A place beyond the slab.
     fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        match self.first.get_mut(index as usize) {
-            Some(place) => Some(place),
-            None => self.beyond.as_mut()?.place_mut(index),
-        }
+        self.beyond.as_mut()?.place_mut(index)
     }
 
     /// All that are here.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + '_ {
         let pages = self.beyond.iter().flat_map(|beyond| beyond.pages.iter());
         let beyond = pages.flatten().flat_map(|page| page.iter());
-        self.first.iter().chain(beyond).filter_map(Place::taken)
+        self.first.iter().map(|(_, here)| here).chain(beyond.filter_map(Place::taken))
     }
 }
 

@@ -13,11 +13,12 @@
 //! - **Not twice.** `seen` is the number of the delivery that a place was told
 //!   last, or during which it came; of that one it is not told.
 
-use crate::descent::{Found, Inner, Looking};
+use crate::descent::Inner;
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
 use crate::request::Delivery;
 use crate::rules::{Hold, Tally, Watched, outermost};
+use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::rc::Rc;
 use std::sync::Arc;

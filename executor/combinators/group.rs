@@ -8,7 +8,7 @@
 use super::around::{Around, Wrapped};
 use crate::cancelling::{MOST_DELIVERIES, give_up, with_running_task};
 use crate::current::state_for;
-use crate::descent::{Around as Surroundings, Found};
+use crate::descent::Around as Surroundings;
 use crate::gives_way::{GaveWay, Way};
 use crate::handle::Task;
 use crate::header::Guardian;
@@ -19,6 +19,7 @@ use crate::place::{Heard, Place};
 use crate::report::TaskInfo;
 use crate::request::{Delivery, Origin, Request, Why};
 use crate::rules::{Asking, Forwarding, OwnerAnswer, Tally, Watched};
+use crate::signs::Found;
 use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
 use crate::state::State;
 use crate::task::Fallible;
