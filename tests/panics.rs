@@ -633,7 +633,8 @@ fn two_panics_wherever_they_are_leave_the_executor_usable() {
                 let message = payload.downcast_ref::<String>().cloned();
                 faults.push(format!("{first_in}, and {second_in}: {message:?}"));
             }
-            (ACT.set(None), ON_WAKE.set(false));
+            ACT.set(None);
+            ON_WAKE.set(false);
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
