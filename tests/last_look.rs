@@ -31,6 +31,11 @@ fn assert_interrupted_once<T>(executor: &Executor, heard: &Heard, answer: Result
     assert_eq!(heard.count(ReportKind::Interrupted), 1, "nor is it told again");
 }
 
+async fn sleeping() -> anyhow::Result<()> {
+    sleep(secs(1)).await;
+    Ok(())
+}
+
 // ---- An interrupt, when the main has ended ------------------------------------------
 
 // promise 6.3, 6.2
@@ -253,7 +258,7 @@ fn an_interrupt_of_a_closed_world_that_is_about_to_be_given_up_is_not_lost() {
         .build();
     *slot.borrow_mut() = Some(Pressing(executor.interrupter()));
     // Somebody sleeps, so the clock is asked.
-    let other = executor.spawn(async { Ok(sleep(secs(1)).await) });
+    let other = executor.spawn(sleeping());
     let answer = executor.block_on(async {
         hearken::finally(pending::<anyhow::Result<()>>(), async || {
             said.say("cleaned up");
@@ -289,7 +294,7 @@ impl Clock for WakingClock {
 fn a_wake_of_a_closed_world_that_is_about_to_be_given_up_is_not_lost() {
     let waker = Rc::new(RefCell::new(None));
     let executor = Executor::builder().clock(WakingClock(waker.clone())).closed_world(true).build();
-    let other = executor.spawn(async { Ok(sleep(secs(1)).await) });
+    let other = executor.spawn(sleeping());
     let mut polls = 0;
     let answer = executor.block_on(std::future::poll_fn(|cx| {
         polls += 1;
@@ -320,7 +325,7 @@ fn a_closed_world_whose_clock_panics_is_given_up() {
     let heard = Heard::default();
     let executor =
         Executor::builder().clock(BrokenClock).closed_world(true).handler(heard.handler()).build();
-    let answer = executor.block_on(async { Ok(sleep(secs(1)).await) });
+    let answer = executor.block_on(sleeping());
     assert!(matches!(answer, Err(RunError::Stalled(_))), "{answer:?}");
     assert_eq!(heard.count(ReportKind::CallbackPanicked), 1);
 }

@@ -41,10 +41,10 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 export CARGO_TARGET_DIR=$target
 
 if [ ${#named[@]} -eq 0 ]; then
-    cargo build --quiet --release --package hearken-models
+    cargo build --quiet --release --package hearken-models --examples
     for tool in loom shuttle; do
         printf '\n=== %s\n' "$tool"
-        "$target/release/wake-$tool"
+        "$target/release/examples/wake-$tool"
     done
 fi
 
@@ -67,8 +67,8 @@ while IFS='|' read -r name tools file change; do
         echo "$name: there is no such place in $file any more" && failed+=("$name")
         continue
     fi
-    # Without CARGO_TARGET_DIR's own copies of these two, which are of the code as it is.
-    if ! cargo build --quiet --release --manifest-path "$folder/tests/models/Cargo.toml" \
+    # In a folder of its own: there is one of the code as it is, too.
+    if ! cargo build --quiet --release --examples --manifest-path "$folder/tests/models/Cargo.toml" \
         --target-dir "$target/changed" 2>"$folder/errors"; then
         cat "$folder/errors"
         echo "$name: does not compile" && failed+=("$name")
@@ -76,7 +76,7 @@ while IFS='|' read -r name tools file change; do
     fi
     for tool in $tools; do
         status=0
-        timeout 300 "$target/changed/release/wake-$tool" >"$folder/said" 2>&1 || status=$?
+        timeout 300 "$target/changed/release/examples/wake-$tool" >"$folder/said" 2>&1 || status=$?
         if [ "$status" -eq 101 ]; then
             how=$(grep -m 1 -A 1 'panicked at' "$folder/said" | tail -n 1)
             echo "$name: $tool finds it, after $(grep -c executions, "$folder/said" || true)" \

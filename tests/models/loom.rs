@@ -2,7 +2,7 @@
 //! each load every value that the memory model allows.
 //!
 //! ```sh
-//! cargo run --release -p hearken-models --bin wake-loom -- [SCENARIO…]
+//! cargo run --release -p hearken-models --example wake-loom -- [SCENARIO…]
 //! ```
 //!
 //! It prints how many executions there were. A scenario that fails panics, also

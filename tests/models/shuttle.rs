@@ -3,7 +3,7 @@
 //! caches here; what only a weaker one does is for loom to find.
 //!
 //! ```sh
-//! cargo run --release -p hearken-models --bin wake-shuttle -- [SCENARIO…]
+//! cargo run --release -p hearken-models --example wake-shuttle -- [SCENARIO…]
 //! ```
 //!
 //! `HEARKEN_SEEDS` says how many of each sort, 20,000 if not told.
