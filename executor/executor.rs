@@ -326,31 +326,16 @@ impl Executor {
         }
     }
 
-    /// An interrupt that came when the inbox was closed already.
-    #[cfg_attr(not(all(feature = "signal", unix)), allow(dead_code))]
-    pub(crate) fn interrupted_late(&self) {
-        let interrupts = &self.state.interrupts;
-        interrupts.set(interrupts.get().saturating_add(1));
-    }
-
     /// What became of a program whose executor has been shut down: an interrupt
-    /// that came during the shutdown is not lost either.
-    pub(crate) fn after_shut_down<T>(&self, answer: Result<T, RunError>) -> Result<T, RunError> {
-        if self.state.interrupts.get() == 0 {
-            return answer;
-        }
-        match answer {
-            Err(RunError::Failed(error)) => {
-                Err(RunError::Interrupted { main: Some(TaskError::Failed(error)) })
-            }
-            Err(RunError::Panicked(panicked)) => {
-                Err(RunError::Interrupted { main: Some(TaskError::Panicked(panicked)) })
-            }
-            Err(RunError::Cancelled(cancelled)) => {
-                Err(RunError::Interrupted { main: Some(TaskError::Cancelled(cancelled)) })
-            }
-            Ok(_) => Err(RunError::Interrupted { main: None }),
-            Err(other) => Err(other),
+    /// that came during the shutdown, or too `late` for it, is not lost either.
+    pub(crate) fn after_shut_down<T>(
+        &self,
+        answer: Result<T, RunError>,
+        late: bool,
+    ) -> Result<T, RunError> {
+        match self.state.interrupts.get() > 0 || late {
+            true => RunError::interrupted_instead_of(answer),
+            false => answer,
         }
     }
 

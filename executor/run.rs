@@ -42,8 +42,8 @@ pub fn run<T>(main: impl Future<Output = anyhow::Result<T>>) -> Result<T, RunErr
     // From here on Ctrl-C is the process's again. One that came between the two,
     // when there was nobody left to tell, is not lost for all that.
     #[cfg(all(feature = "signal", unix))]
-    if listening.is_some_and(crate::signal::Listening::end) {
-        executor.interrupted_late();
-    }
-    executor.after_shut_down(answer)
+    let late = listening.is_some_and(crate::signal::Listening::end);
+    #[cfg(not(all(feature = "signal", unix)))]
+    let late = false;
+    executor.after_shut_down(answer, late)
 }

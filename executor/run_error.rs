@@ -36,6 +36,21 @@ pub enum RunError {
     Nested(Nested),
 }
 
+impl RunError {
+    /// An interrupt came after the main had ended: the same answer, but that it was
+    /// interrupted.
+    pub(crate) fn interrupted_instead_of<T>(answer: Result<T, RunError>) -> Result<T, RunError> {
+        let main = match answer {
+            Ok(_) => None,
+            Err(RunError::Failed(error)) => Some(TaskError::Failed(error)),
+            Err(RunError::Panicked(panicked)) => Some(TaskError::Panicked(panicked)),
+            Err(RunError::Cancelled(cancelled)) => Some(TaskError::Cancelled(cancelled)),
+            Err(other) => return Err(other),
+        };
+        Err(RunError::Interrupted { main })
+    }
+}
+
 /// `run` was called inside another executor's turn on the same thread, or
 /// `block_on` inside a turn of the same executor.
 #[derive(Clone, Copy, Debug)]
