@@ -119,6 +119,7 @@ fn in_a_child(work: impl FnOnce()) -> std::process::ExitStatus {
             // SAFETY: it has no preconditions.
             unsafe { libc::_exit(i32::from(done.is_err())) }
         }
+        -1 => panic!("there is no child to be had"),
         child => {
             let mut status = 0;
             // SAFETY: `status` is valid.
@@ -364,6 +365,7 @@ const SCENARIOS: [(&str, fn()); 19] = [
         // SAFETY: as in `in_a_child`; the child only sleeps.
         #[allow(unsafe_code)]
         let child = unsafe { libc::fork() };
+        assert_ne!(child, -1, "to kill -1 is to kill everybody");
         if child == 0 {
             loop {
                 std::thread::sleep(Duration::from_secs(1)); // with the pipe open
