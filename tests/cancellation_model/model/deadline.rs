@@ -20,11 +20,11 @@ impl World {
             return Some(self.answer_of_deadline(node, end));
         }
         loop {
-            self.answered_by_an_outer_request(node, taken);
             // It gives way to what goes outward through it.
             if self.lets_outward_through(node) {
                 return None;
             }
+            self.answered_by_an_outer_request(node, taken);
             let deadline = self.state_of_deadline(node);
             match deadline.asked {
                 Some(own) if self.outward_to(node) == Some(own) => {
