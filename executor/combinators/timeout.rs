@@ -565,6 +565,11 @@ impl Deadline {
             }
             Passed::Told(asking) => match asking.settle(&found.tally) {
                 OwnerAnswer::Rest => {
+                    if asking.is_unheard() && state.descent.lost_rank().is_some() {
+                        // Perhaps its own: whoever seems to hold it may have been left
+                        // behind in this very poll.
+                        cx.waker().wake_by_ref();
+                    }
                     self.gave_way.rests();
                     Look::Wait
                 }
