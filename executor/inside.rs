@@ -150,9 +150,10 @@ fn is_to_be_polled_again(
         return false;
     }
     // One who has come is enough: as long as one holds it, it is held.
+    // What goes outward is held by more than what was asked.
     let holds = |inside: &Tally| match watched {
-        Some(watched) => watched.is_held_by(inside),
-        None => inside.holds_any(),
+        Some(watched) if found.outward.is_none() => watched.is_held_by(inside),
+        _ => inside.holds_any(),
     };
     let sends = |inside: &Tally| inside.outward > 0;
     let (members, mut met) = (region.holders(), found.tally);
