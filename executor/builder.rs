@@ -126,7 +126,7 @@ impl Builder {
 
     /// Declares that nothing outside this thread ever wakes these tasks. When
     /// all of them wait, and for no timer, `block_on` then returns
-    /// [`RunError::Stalled`] instead of waiting for ever.
+    /// [`RunError::Stalled`](crate::RunError::Stalled) instead of waiting for ever.
     pub fn closed_world(mut self, closed_world: bool) -> Builder {
         self.settings.closed_world = closed_world;
         self.look = closed_world.then_some(Dump::of);
@@ -135,7 +135,7 @@ impl Builder {
 
     /// Reports tasks that were asked to cancel and ended with a value all the
     /// same, without having [accepted](crate::Cancelled::accept) it:
-    /// [`ReportKind::IgnoredCancellation`].
+    /// [`ReportKind::IgnoredCancellation`](crate::ReportKind::IgnoredCancellation).
     pub fn debug(mut self, debug: bool) -> Builder {
         self.settings.debug = debug;
         self
