@@ -14,7 +14,8 @@
 //!
 //! # Invariants
 //!
-//! - **Passed over.** A member that was called three times in vain is not being
+//! - **Passed over.** A member that was called three times in vain, while nobody came
+//!   who had not come before, is not being
 //!   polled: it lies behind a lost `select!`, or is forgotten. It is not called
 //!   and holds nothing, until it is polled again.
 //! - **Counted.** `holders` and `responsive` of a region are the sums over its
