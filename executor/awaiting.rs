@@ -134,6 +134,12 @@ impl<T> Task<T> {
         let (home, header) = (self.home(), self.header());
         let number = home.descent.number();
         let seen = header.await_seen.get();
+        if seen != 0
+            && let Some(heard) = home.descent.heard_by_others(seen)
+        {
+            let refresh = |rare: &mut Rare| rare.awaited.refresh(heard.task, Some(&heard));
+            let _of_this_task = header.if_rare(refresh);
+        }
         if number != 0 || seen == 0 {
             header.await_seen.set(number as u32 | u32::from(number == 0));
         }
@@ -167,7 +173,7 @@ impl<T> Task<T> {
             if rare.awaited.is_nothing() {
                 return None;
             }
-            let other = running.and_then(|running| rare.awaited.refresh(running));
+            let other = running.and_then(|running| rare.awaited.refresh(running, None));
             Some((other, work(&mut rare.awaited)))
         });
         let (other, answer) = refreshed.flatten()?;
@@ -252,8 +258,8 @@ impl<T> Task<T> {
                 true
             }
             _ => {
-                if let Some(delivery) = awaited.request().filter(|d| !d.is_heard()) {
-                    home.descent.comes_to_nothing(delivery.rank);
+                if let Some(delivery) = awaited.request() {
+                    home.descent.comes_to_nothing(delivery);
                 }
                 *awaited = Forwarding::Nothing;
                 false

@@ -586,7 +586,8 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         }
         if !cancel.outward.is_nothing() || found.outward.is_some() {
             let outward = std::mem::take(&mut cancel.outward);
-            let (outward, leaves) = outward.settle(0, None, found.outward.take(), &found.tally);
+            let carried = cancel.asking.as_ref().and_then(Asking::in_vain);
+            let (outward, leaves) = outward.settle(0, carried, found.outward.take(), &found.tally);
             cancel.outward = outward;
             if let Some(leaves) = leaves {
                 cancel.outward = Hold::Chosen(leaves); // it is what the task ends by
@@ -642,7 +643,7 @@ impl Cancelling {
     /// Why the task is cancelled, if it ends now.
     fn ends_by(&self, plain: Option<&'static Location<'static>>) -> Option<Why> {
         let asking = self.asking.as_ref();
-        let outward = self.outward.request();
+        let outward = self.outward.request().filter(|_| self.outward.is_sent());
         let unheard = asking.filter(|asking| asking.is_unheard()).map(|asking| &asking.delivery);
         if let Some(delivery) = outward.or(unheard) {
             return Some(delivery.request.why.clone());

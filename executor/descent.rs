@@ -48,6 +48,8 @@ pub(crate) struct Descent {
     just_lost: Cell<bool>,
     /// The outermost rank of which something was lost in this poll.
     lost_rank: Cell<Option<Rank>>,
+    /// The outermost deadline or group of which something goes outward in this poll.
+    sent_rank: Cell<Option<Rank>>,
     /// Whether something has been delivered at this place of the queue.
     has_delivered: Cell<bool>,
     deliveries_ever: Cell<u64>,
@@ -196,7 +198,17 @@ impl Descent {
         }
         drop(outward);
         self.count(Tally::OUTWARD);
-        self.signs.set(self.signs.get().and(Signs::OUTWARD));
+        self.signs.set(self.signs.get().and(Signs::OUTWARD).and(Signs::OWES));
+        if delivery.rank != Rank::TASK {
+            let before = self.sent_rank.get().unwrap_or(delivery.rank);
+            self.sent_rank.set(Some(before.min(delivery.rank)));
+        }
+    }
+
+    /// Whether something goes outward in this poll that a deadline or group of this
+    /// rank has asked, or one around it.
+    pub(crate) fn sends_of_owner(&self, rank: Rank) -> bool {
+        self.sent_rank.get().is_some_and(|sent| sent <= rank)
     }
 
     /// Whether this is being sent outward from beside here.
@@ -233,6 +245,13 @@ impl Descent {
         let number = self.number.get();
         let is_told = number != 0 && number != seen && !self.acting.get();
         if is_told { self.carried() } else { None }
+    }
+
+    /// What is carried and has been heard of, for somebody who was not there when it
+    /// was found out who is: he was last told with delivery number `seen`.
+    pub(crate) fn heard_by_others(&self, seen: u32) -> Option<Arc<Delivery>> {
+        let is_left_out = self.acting.get() && self.number.get() as u32 != seen;
+        self.carried().filter(|carried| is_left_out && carried.is_heard())
     }
 
     /// Whether those who were chosen are to hear now of what is carried.
@@ -498,16 +517,21 @@ impl Descent {
     /// What was asked by a delivery has had no effect: its owner is to look after
     /// it.
     pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) {
-        self.comes_to_nothing(delivery.rank);
+        self.comes_to_nothing(delivery);
         if delivery.rank == Rank::TASK {
             *self.lost.borrow_mut() = Some(delivery.clone());
             self.just_lost.set(true);
         }
     }
 
-    /// What somebody has passed on of this rank has come to nothing: those waited for
-    /// did not end by it.
-    pub(crate) fn comes_to_nothing(&self, rank: Rank) {
+    /// What somebody has passed on has come to nothing: those waited for did not end by
+    /// it. Unless others have heard of it, or send it outward, its owner is to look
+    /// after it.
+    pub(crate) fn comes_to_nothing(&self, delivery: &Delivery) {
+        if delivery.is_heard() || delivery.is_sent() {
+            return;
+        }
+        let rank = delivery.rank;
         let before = self.lost_rank.get();
         self.lost_rank.set(Some(before.map_or(rank, |before| before.min(rank))));
         self.signs.set(self.signs.get().and(Signs::LOST));
@@ -545,6 +569,7 @@ impl Descent {
         self.heard.set(None);
         self.just_lost.set(false);
         self.lost_rank.set(None);
+        self.sent_rank.set(None);
         self.has_delivered.set(false);
         drop((self.outward.take(), self.region.take(), self.lost.take()));
     }

@@ -59,14 +59,12 @@ impl GaveWay {
         cx.waker().wake_by_ref();
     }
 
-    /// Whether what it has given way to in this turn has just been taken inside: that
-    /// counts for its own.
-    pub(crate) fn is_answered(&self, state: &State, found: &Found) -> bool {
-        let Some(carried) = state.descent.carried().filter(|_| found.tally.takes()) else {
-            return false;
-        };
-        let given = self.0.as_ref().and_then(|lately| lately.task);
-        given == Some((carried.request.id, state.turns.get()))
+    /// Whether a request from further out has just been taken inside: that counts for
+    /// its own.
+    pub(crate) fn is_answered(state: &State, found: &Found) -> bool {
+        let own = state.descent.around.get().rank.inside();
+        let is_taken = found.tally.takes() && state.descent.carried().is_some();
+        is_taken || found.heard.is_some_and(|heard| heard < own)
     }
 
     /// Whether the owner goes first who has found this inside.
@@ -75,19 +73,18 @@ impl GaveWay {
             lately.waits = false;
         }
         let around = state.descent.around.get();
-        let carried = state.descent.carried();
         let own = around.rank.inside();
-        let hears_outer = found.heard.is_some_and(|heard| heard < own);
-        if carried.is_some() && found.tally.takes() || hears_outer {
+        if GaveWay::is_answered(state, found) {
             return Way::Answered;
         }
-        if carried.is_some_and(|carried| found.tally.holds(&carried)) {
+        if state.descent.carried().is_some_and(|carried| found.tally.holds(&carried)) {
             self.0 = None;
             return Way::Given; // it will come again through us
         }
         let turn = state.turns.get();
+        let asked = around.asked || state.descent.sends_of_owner(around.rank);
         let gives = if around.shielded {
-            self.gives_to_owner(around.asked, turn)
+            self.gives_to_owner(asked, turn)
         } else {
             let rests = state.resting_request();
             let is_held = rests.as_ref().is_some_and(|rests| found.tally.holds(rests));
@@ -97,7 +94,7 @@ impl GaveWay {
             let rests = rests.filter(|_| !is_held).map(|rests| rests.request.id);
             // Both, for each is given one turn.
             let to_task = rests.is_some_and(|rests| self.gives_to_task(rests, turn));
-            let to_owner = self.gives_to_owner(around.asked, turn);
+            let to_owner = self.gives_to_owner(asked, turn);
             to_task || to_owner || state.has_undelivered_request()
         };
         // After a delivery a poll that only pays for members is not one to act in.

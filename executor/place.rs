@@ -28,6 +28,8 @@ use std::task::{Context, Poll};
 pub(crate) struct Place {
     seen: u64,
     begun: bool,
+    /// Whether it came while that was being delivered.
+    is_new: bool,
     /// Whether it has been told of anything.
     told: bool,
     /// Of the delivery that it was told last it is to hear.
@@ -60,8 +62,7 @@ impl Place {
     /// One that nobody has to wait for who has come while something is carried: it
     /// cannot be told of anything itself.
     pub(crate) fn untold() -> Place {
-        let (seen, begun, cold) = (0, true, None);
-        Place { seen, begun, told: false, chosen: false, listens: false, cold }
+        Place { begun: true, ..Place::default() }
     }
 
     /// It is polled: enters or leaves the region around. To be called first.
@@ -70,9 +71,7 @@ impl Place {
         if !self.begun {
             self.begun = true;
             self.seen = state.descent.number();
-            if self.seen != 0 {
-                state.descent.meet_newcomer();
-            }
+            self.is_new = self.seen != 0;
         }
         if self.is_member() || !state.is_waker_around(cx.waker()) {
             self.arrive_as_member(state, cx);
@@ -110,6 +109,12 @@ impl Place {
         state.descent.carried_to(self.seen)
     }
 
+    /// What is carried, if others have heard of it and this place was not polled when
+    /// it was found out who is there.
+    pub(crate) fn heard_by_others(&self, state: &State) -> Option<Arc<Delivery>> {
+        state.descent.heard_by_others(self.seen as u32)
+    }
+
     /// Whether it has been told of anything, just now or before.
     pub(crate) fn is_told(&mut self, state: &State) -> bool {
         self.told |= self.carried(state).is_some();
@@ -124,6 +129,7 @@ impl Place {
 
     /// It has been told of what is being carried.
     pub(crate) fn set_seen(&mut self, state: &State) {
+        self.is_new = false;
         self.seen = state.descent.number();
     }
 
@@ -329,12 +335,14 @@ impl Place {
         }
         let Some(taking) = taking else { return Heard::Pending(found) };
         let carried = carried.filter(|_| !taken);
-        let other = carried.as_ref().filter(|carried| !Arc::ptr_eq(carried, &taking));
-        other.into_iter().for_each(|other| other.set_heard()); // in the same breath
+        let is_carried = carried.as_ref().is_some_and(|carried| Arc::ptr_eq(carried, &taking));
+        // In the same breath, unless it counts more: then it is not for this place yet.
+        let other = carried.filter(|carried| !is_carried && carried.rank >= taking.rank);
+        other.into_iter().for_each(|other| other.set_heard());
         if !state.descent.is_choosing() {
             return Heard::Takes(taking);
         }
-        if carried.is_some() && other.is_none() {
+        if is_carried {
             self.choose(state);
         } else {
             self.cold().hold = Hold::Chosen(taking);
@@ -377,6 +385,9 @@ impl Place {
         let stops = self.cold.as_ref().is_some_and(|cold| cold.hold.is_outward());
         if stops {
             own += Tally::OUTWARD;
+        }
+        if self.is_new && self.seen == state.descent.number() {
+            state.descent.meet_newcomer();
         }
         state.descent.meet(own, self.is_member());
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {

@@ -430,9 +430,16 @@ impl Asking {
         }
     }
 
-    /// Whether nobody has taken it: heard of it, or passed it on.
+    /// Whether nobody has taken it: heard of it, or passed it on. While it is being
+    /// delivered, whoever has passed it on is there.
     pub(crate) fn is_untaken(&self) -> bool {
-        !(self.delivery.is_heard() || self.delivery.is_taken() && self.moves)
+        let moves = self.moves || self.asked == Asked::NotYet;
+        !(self.delivery.is_heard() || self.delivery.is_taken() && moves)
+    }
+
+    /// What was delivered, and nobody has taken.
+    pub(crate) fn in_vain(&self) -> Option<Arc<Delivery>> {
+        (self.asked == Asked::InVain).then(|| self.delivery.clone())
     }
 
     /// Whether it was heard, and was not asked later than this.
@@ -468,12 +475,14 @@ pub(crate) enum Forwarding {
 
 impl Forwarding {
     /// What stands here for the task that is being polled: what its owner is
-    /// through with, and what was asked of another task, counts no more.
-    /// Answers the other task, which is to look after what it has asked.
+    /// through with, what others have heard of while this was not polled, and what was
+    /// asked of another task, counts no more. Answers the other task, which is to look
+    /// after what it has asked.
     #[must_use]
     #[inline]
-    pub(crate) fn refresh(&mut self, task: Name) -> Option<Name> {
-        let is_stale = |d: &Delivery| d.is_over() || d.task != task;
+    pub(crate) fn refresh(&mut self, task: Name, heard: Option<&Arc<Delivery>>) -> Option<Name> {
+        let is_heard = |d: &Delivery| heard.is_some_and(|heard| std::ptr::eq(&**heard, d));
+        let is_stale = |d: &Delivery| d.is_over() || d.task != task || is_heard(d);
         let stale = self.request().filter(|d| is_stale(d))?;
         let other = Some(stale.task).filter(|&other| other != task);
         if let Forwarding::Waiting(_, others) = std::mem::take(self) {

@@ -167,8 +167,9 @@ impl<T> Children<T> {
         with_running_task(|state| {
             let Some(state) = state else { return };
             self.place.arrive(state, cx);
+            let heard = self.place.heard_by_others(state);
             if let Some(name) = state.running_name()
-                && let Some(other) = self.forwarding.refresh(name)
+                && let Some(other) = self.forwarding.refresh(name, heard.as_ref())
             {
                 state.wake_task(other);
             }
@@ -229,9 +230,7 @@ impl<T> Children<T> {
         {
             // All that were asked have ended. If by that, now it is our turn.
             if self.all_well() {
-                if !delivery.is_heard() {
-                    state.descent.comes_to_nothing(delivery.rank);
-                }
+                state.descent.comes_to_nothing(delivery);
                 self.forwarding = Forwarding::Nothing;
             } else {
                 self.forwarding.ends();

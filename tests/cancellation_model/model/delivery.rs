@@ -503,6 +503,7 @@ impl World {
                 let task = self.nodes[node].task;
                 let is_of_this = |&request: &RequestId| self.task_of(request) == task;
                 tasks.passed.retain(|it| is_of_this(it) && !self.is_answered(*it));
+                tasks.outward.take_if(|outward| self.is_answered(*outward));
                 if tasks.passed.is_empty() {
                     tasks.waits_for.clear();
                 }

@@ -252,8 +252,10 @@ impl World {
     /// of which nothing is said here.
     fn in_some_order(&mut self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
         if let Some(Order::Any(seed)) = &mut self.order {
-            let by = draw(seed, nodes.len());
-            nodes.rotate_left(by);
+            for at in 0..nodes.len() {
+                let other = at + draw(seed, nodes.len() - at);
+                nodes.swap(at, other);
+            }
         }
         nodes
     }

@@ -232,16 +232,27 @@ impl World {
         [node].into_iter().chain(children.flat_map(|&child| self.whole(child))).collect()
     }
 
-    /// All inside of a node, and those that were parked in this very poll: what they
-    /// sent outward may be found, if it can be taken at once. It depends on whether
-    /// they were polled.
+    /// All inside of a node, and those that were parked or forgotten in this very poll:
+    /// what they sent outward may be found, if it can be taken at once. It depends on
+    /// whether they were polled.
     fn below(&self, node: NodeId) -> Vec<NodeId> {
+        let is_forgotten = |&&parked: &&NodeId| {
+            let parent = self.nodes[parked].parent;
+            let is_kept = parent.is_none_or(|it| self.nodes[it].children.contains(&parked));
+            !is_kept && self.around(parked).contains(&node)
+        };
+        let found = self.just_parked.iter().filter(|_| self.finds_parked());
+        let forgotten = found.filter(is_forgotten).flat_map(|&forgotten| self.whole(forgotten));
+        self.below_in_tree(node).into_iter().chain(forgotten).collect()
+    }
+
+    fn below_in_tree(&self, node: NodeId) -> Vec<NodeId> {
         let mut below = vec![];
         for &child in &self.nodes[node].children {
             let is_found = self.finds_parked() && self.just_parked.contains(&child);
             if !self.nodes[child].is_parked || is_found {
                 below.push(child);
-                below.extend(self.below(child));
+                below.extend(self.below_in_tree(child));
             }
         }
         below
@@ -336,7 +347,9 @@ impl World {
             _ => node.is_scope(),
         };
         let around = self.around(node);
-        around.into_iter().find(|&node| stops(&self.nodes[node])).expect("a root is around all")
+        let is_there = |node: &Node| node.is_there || matches!(node.state, State::Root);
+        let mut there = around.into_iter().filter(|&node| is_there(&self.nodes[node]));
+        there.find(|&node| stops(&self.nodes[node])).expect("a root is around all")
     }
 
     /// Whether what goes outward has to wait, below whoever stops it: for
