@@ -146,9 +146,10 @@ impl State {
         let resting = |header: &Header| {
             header.if_rare(|rare| {
                 let asking = rare.cancel.asking.as_ref()?;
-                let leaves = rare.cancel.outward.request();
-                let leaves = leaves.is_some_and(|leaves| Arc::ptr_eq(leaves, &asking.delivery));
-                let leaves = leaves || self.descent.sends(&asking.delivery) || asking.leaves();
+                let stops = rare.cancel.outward.request();
+                let stops = stops.is_some_and(|stops| Arc::ptr_eq(stops, &asking.delivery));
+                let leaves = stops || self.descent.sends(&asking.delivery) || asking.leaves();
+                let leaves = leaves && !self.descent.is_left_behind(&asking.delivery);
                 (asking.is_unheard() && !leaves).then(|| asking.delivery.clone())
             })
         };

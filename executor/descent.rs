@@ -46,10 +46,14 @@ pub(crate) struct Descent {
     lost: RefCell<Option<Arc<Delivery>>>,
     /// Whether something has been put there that nobody has looked at yet.
     just_lost: Cell<bool>,
-    /// The outermost rank of which something was lost in this poll.
-    lost_rank: Cell<Option<Rank>>,
-    /// The outermost deadline or group of which something goes outward in this poll.
-    sent_rank: Cell<Option<Rank>>,
+    /// Whether something was lost in this poll, whoever asked it.
+    has_lost: Cell<bool>,
+    /// The outermost deadline or group of which something was lost in this poll, or
+    /// goes outward in it: what it has asked is unheard again.
+    unheard_rank: Cell<Option<Rank>>,
+    /// The order of a delivery that a place had stopped on its way outward, and that
+    /// nobody sends in there any more.
+    left_behind: Cell<Option<u64>>,
     /// Whether something has been delivered at this place of the queue.
     has_delivered: Cell<bool>,
     deliveries_ever: Cell<u64>,
@@ -199,16 +203,31 @@ impl Descent {
         drop(outward);
         self.count(Tally::OUTWARD);
         self.signs.set(self.signs.get().and(Signs::OUTWARD).and(Signs::OWES));
-        if delivery.rank != Rank::TASK {
-            let before = self.sent_rank.get().unwrap_or(delivery.rank);
-            self.sent_rank.set(Some(before.min(delivery.rank)));
+        self.is_unheard_again(delivery.rank);
+    }
+
+    fn is_unheard_again(&self, rank: Rank) {
+        if rank != Rank::TASK {
+            let before = self.unheard_rank.get().unwrap_or(rank);
+            self.unheard_rank.set(Some(before.min(rank)));
         }
     }
 
-    /// Whether something goes outward in this poll that a deadline or group of this
-    /// rank has asked, or one around it.
-    pub(crate) fn sends_of_owner(&self, rank: Rank) -> bool {
-        self.sent_rank.get().is_some_and(|sent| sent <= rank)
+    /// What was stopped on its way outward is not sent any more by anybody who is
+    /// polled.
+    pub(crate) fn leave_behind(&self, delivery: &Delivery) {
+        self.left_behind.set(Some(delivery.order));
+        self.signs.set(self.signs.get().and(Signs::OWES));
+    }
+
+    pub(crate) fn is_left_behind(&self, delivery: &Delivery) -> bool {
+        self.left_behind.get() == Some(delivery.order)
+    }
+
+    /// Whether in this poll something became unheard again that a deadline or group of
+    /// this rank has asked, or one around it.
+    pub(crate) fn unhears_owner(&self, rank: Rank) -> bool {
+        self.unheard_rank.get().is_some_and(|unheard| unheard <= rank)
     }
 
     /// Whether this is being sent outward from beside here.
@@ -531,9 +550,8 @@ impl Descent {
         if delivery.is_heard() || delivery.is_sent() {
             return;
         }
-        let rank = delivery.rank;
-        let before = self.lost_rank.get();
-        self.lost_rank.set(Some(before.map_or(rank, |before| before.min(rank))));
+        self.has_lost.set(true);
+        self.is_unheard_again(delivery.rank);
         self.signs.set(self.signs.get().and(Signs::LOST));
     }
 
@@ -542,8 +560,9 @@ impl Descent {
         self.just_lost.take()
     }
 
-    pub(crate) fn lost_rank(&self) -> Option<Rank> {
-        self.lost_rank.get()
+    /// Whether anything has been lost in this poll.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost.get()
     }
 
     pub(crate) fn take_lost(&self) -> Option<Arc<Delivery>> {
@@ -568,8 +587,9 @@ impl Descent {
         self.was_queued.set(None);
         self.heard.set(None);
         self.just_lost.set(false);
-        self.lost_rank.set(None);
-        self.sent_rank.set(None);
+        self.has_lost.set(false);
+        self.unheard_rank.set(None);
+        self.left_behind.set(None);
         self.has_delivered.set(false);
         drop((self.outward.take(), self.region.take(), self.lost.take()));
     }

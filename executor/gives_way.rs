@@ -73,7 +73,6 @@ impl GaveWay {
             lately.waits = false;
         }
         let around = state.descent.around.get();
-        let own = around.rank.inside();
         if GaveWay::is_answered(state, found) {
             return Way::Answered;
         }
@@ -82,7 +81,7 @@ impl GaveWay {
             return Way::Given; // it will come again through us
         }
         let turn = state.turns.get();
-        let asked = around.asked || state.descent.sends_of_owner(around.rank);
+        let asked = around.asked || state.descent.unhears_owner(around.rank);
         let gives = if around.shielded {
             self.gives_to_owner(asked, turn)
         } else {
@@ -99,11 +98,7 @@ impl GaveWay {
         };
         // After a delivery a poll that only pays for members is not one to act in.
         let looks = state.descent.looking() == Looking::Pays && state.descent.has_delivered();
-        // What an outer one had been heard of is lost in this very poll: that looks
-        // after it first.
-        let lost = state.descent.lost_rank().is_some_and(|lost| lost < own);
-        let gives =
-            lost || gives || self.0.as_ref().is_some_and(|lately| lately.gives_in == Some(turn));
+        let gives = gives || self.0.as_ref().is_some_and(|lately| lately.gives_in == Some(turn));
         if gives || looks || state.descent.number() != 0 {
             cx.waker().wake_by_ref();
             return Way::Given;

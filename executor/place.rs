@@ -329,7 +329,11 @@ impl Place {
         if carried.is_some() {
             self.set_seen(state);
         }
+        let stopped = hold.request().filter(|_| hold.is_outward()).cloned();
         let (hold, taking) = hold.settle(hearings, carried.clone(), outward, &found.tally);
+        if let Some(stopped) = stopped.filter(|_| taking.is_none() && hold.is_nothing()) {
+            state.descent.leave_behind(&stopped);
+        }
         if !hold.is_nothing() {
             self.cold().hold = hold;
         }

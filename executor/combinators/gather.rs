@@ -51,7 +51,7 @@ use std::task::{Context, Poll};
 pub fn gather<T>(
     tasks: impl IntoIterator<Item = Task<T>>,
 ) -> impl Future<Output = Result<Vec<T>, TaskError>> {
-    Gather { children: Children::new(tasks), on_failure: OnFailure::HandOn, first_failure: None }
+    Gather::new(tasks, OnFailure::HandOn)
 }
 
 /// Waits for all tasks, and gives their values in the order of the arguments.
@@ -85,7 +85,7 @@ pub fn gather<T>(
 pub fn try_gather<T>(
     tasks: impl IntoIterator<Item = Task<T>>,
 ) -> impl Future<Output = Result<Vec<T>, TaskError>> {
-    Gather { children: Children::new(tasks), on_failure: OnFailure::Cancel, first_failure: None }
+    Gather::new(tasks, OnFailure::Cancel)
 }
 
 /// Waits for all tasks, however they end, and gives their outcomes in the order
@@ -307,6 +307,8 @@ struct Gather<T> {
     on_failure: OnFailure,
     /// Which was the first to fail.
     first_failure: Option<usize>,
+    /// The same, while all were being cancelled.
+    failed_meanwhile: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -318,24 +320,37 @@ enum OnFailure {
 // Nothing in it is pinned: tasks are handles.
 impl<T> Unpin for Gather<T> {}
 
+impl<T> Gather<T> {
+    fn new(tasks: impl IntoIterator<Item = Task<T>>, on_failure: OnFailure) -> Gather<T> {
+        let children = Children::new(tasks);
+        Gather { children, on_failure, first_failure: None, failed_meanwhile: None }
+    }
+}
+
 impl<T> Future for Gather<T> {
     type Output = Result<Vec<T>, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Gather { children, on_failure, first_failure } = &mut *self;
+        let Gather { children, on_failure, first_failure, failed_meanwhile } = &mut *self;
         children.arrive(cx);
         loop {
-            match children.poll_next(cx) {
+            // What they were cancelled for may be over for others: then a failure counts.
+            let news = match failed_meanwhile.take_if(|_| !children.is_cancelled()) {
+                Some(place) => Poll::Ready(News::Ended(place)),
+                None => children.poll_next(cx),
+            };
+            match news {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(News::Ended(place)) => {
                     let failed = children.tasks[place].ending() != Some(Ending::Succeeded);
                     if !failed || first_failure.is_some_and(|first| first != place) {
                         continue;
                     }
-                    *first_failure = Some(place);
                     if children.is_cancelled() {
-                        continue; // all have been cancelled, and none is handed on
+                        failed_meanwhile.get_or_insert(place);
+                        continue; // none is handed on
                     }
+                    *first_failure = Some(place);
                     if *on_failure == OnFailure::Cancel {
                         children.cancel_each();
                     } else {

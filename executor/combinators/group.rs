@@ -525,7 +525,7 @@ impl<T> AroundGroup<T> {
         }
         let answer = abort.settle(&found.tally);
         if answer != OwnerAnswer::AskAgain {
-            if abort.is_unheard() && state.descent.lost_rank().is_some() {
+            if abort.is_unheard() && state.descent.has_lost() {
                 cx.waker().wake_by_ref(); // as a deadline does
             }
             self.gave_way.rests();
