@@ -13,7 +13,6 @@
 use crate::current;
 use crate::handle::Task;
 use crate::header::{AwaitedBy, Awaiter, Rare};
-use crate::id::{Name, TaskId};
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TaskError};
 use crate::region::MemberKey;
@@ -156,6 +155,9 @@ impl<T> Task<T> {
         home.lend_rare(header);
         // If it waits for us in its turn, there is nobody to wait for.
         let waits = self.pass_on(home, &delivery.request);
+        if !waits {
+            home.forget_asked_by(delivery.task, header);
+        }
         let delivery = delivery.clone();
         header.rare(|rare| match waits {
             true => rare.awaited.pass_on(delivery),
@@ -300,8 +302,7 @@ impl<T> Task<T> {
         };
         drop(awaited);
         let home = self.home();
-        let asked = |id: &TaskId| Name::new(home.number, id.ticket()) == delivery.task;
-        header.rare(|rare| rare.cancel.asked_by.retain(|id| !asked(id)));
+        home.forget_asked_by(delivery.task, header);
         match self.home().running_name() == Some(delivery.task) {
             true => self.home().give_up(&delivery),
             // Its owner is to look after what it has asked.

@@ -5,7 +5,7 @@
 //! wait. Who waits for whom is noted with the tasks, when a request is passed on.
 
 use crate::header::Header;
-use crate::id::TaskId;
+use crate::id::{Name, TaskId};
 use crate::state::State;
 
 impl State {
@@ -49,5 +49,11 @@ impl State {
                 asked_by.push(running);
             }
         });
+    }
+
+    /// Nobody in this task waits any more for what it has passed on to that one.
+    pub(crate) fn forget_asked_by(&self, task: Name, below: &Header) {
+        let asked = |id: &TaskId| Name::new(self.number, id.ticket()) == task;
+        below.if_rare(|rare| rare.cancel.asked_by.retain(|id| !asked(id)));
     }
 }

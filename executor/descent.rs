@@ -48,9 +48,10 @@ pub(crate) struct Descent {
     just_lost: Cell<bool>,
     /// Whether something was lost in this poll, whoever asked it.
     has_lost: Cell<bool>,
-    /// The outermost deadline or group of which something was lost in this poll, or
-    /// goes outward in it: what it has asked is unheard again.
-    unheard_rank: Cell<Option<Rank>>,
+    /// The outermost deadline or group of which something was lost in this poll.
+    lost_rank: Cell<Option<Rank>>,
+    /// The outermost of which something goes outward that nobody else has heard of.
+    sent_rank: Cell<Option<Rank>>,
     /// The order of a delivery that a place had stopped on its way outward, and that
     /// nobody sends in there any more.
     left_behind: Cell<Option<u64>>,
@@ -203,13 +204,8 @@ impl Descent {
         drop(outward);
         self.count(Tally::OUTWARD);
         self.signs.set(self.signs.get().and(Signs::OUTWARD).and(Signs::OWES));
-        self.is_unheard_again(delivery.rank);
-    }
-
-    fn is_unheard_again(&self, rank: Rank) {
-        if rank != Rank::TASK {
-            let before = self.unheard_rank.get().unwrap_or(rank);
-            self.unheard_rank.set(Some(before.min(rank)));
+        if !delivery.is_heard() {
+            note_outermost(&self.sent_rank, delivery.rank);
         }
     }
 
@@ -224,10 +220,10 @@ impl Descent {
         self.left_behind.get() == Some(delivery.order)
     }
 
-    /// Whether in this poll something became unheard again that a deadline or group of
-    /// this rank has asked, or one around it.
-    pub(crate) fn unhears_owner(&self, rank: Rank) -> bool {
-        self.unheard_rank.get().is_some_and(|unheard| unheard <= rank)
+    /// Whether something goes outward in this poll that a deadline or group of this
+    /// rank has asked, or one around it.
+    pub(crate) fn sends_of_owner(&self, rank: Rank) -> bool {
+        self.sent_rank.get().is_some_and(|sent| sent <= rank)
     }
 
     /// Whether this is being sent outward from beside here.
@@ -551,13 +547,19 @@ impl Descent {
             return;
         }
         self.has_lost.set(true);
-        self.is_unheard_again(delivery.rank);
+        note_outermost(&self.lost_rank, delivery.rank);
         self.signs.set(self.signs.get().and(Signs::LOST));
     }
 
     /// Whether something has been lost since this was asked last.
     pub(crate) fn has_just_lost(&self) -> bool {
         self.just_lost.take()
+    }
+
+    /// Whether something has been lost in this poll that a deadline or group of this
+    /// rank has asked, or one around it.
+    pub(crate) fn loses_of_owner(&self, rank: Rank) -> bool {
+        self.lost_rank.get().is_some_and(|lost| lost <= rank)
     }
 
     /// Whether anything has been lost in this poll.
@@ -588,10 +590,19 @@ impl Descent {
         self.heard.set(None);
         self.just_lost.set(false);
         self.has_lost.set(false);
-        self.unheard_rank.set(None);
+        self.lost_rank.set(None);
+        self.sent_rank.set(None);
         self.left_behind.set(None);
         self.has_delivered.set(false);
         drop((self.outward.take(), self.region.take(), self.lost.take()));
+    }
+}
+
+/// Notes the rank of a deadline or group, if it is further out than the one there.
+fn note_outermost(noted: &Cell<Option<Rank>>, rank: Rank) {
+    if rank != Rank::TASK {
+        let before = noted.get().unwrap_or(rank);
+        noted.set(Some(before.min(rank)));
     }
 }
 

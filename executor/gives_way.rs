@@ -59,12 +59,14 @@ impl GaveWay {
         cx.waker().wake_by_ref();
     }
 
-    /// Whether a request from further out has just been taken inside: that counts for
-    /// its own.
-    pub(crate) fn is_answered(state: &State, found: &Found) -> bool {
-        let own = state.descent.around.get().rank.inside();
-        let is_taken = found.tally.takes() && state.descent.carried().is_some();
-        is_taken || found.heard.is_some_and(|heard| heard < own)
+    /// Whether what it has given way to in this turn has just been taken inside: that
+    /// counts for its own.
+    pub(crate) fn is_answered(&self, state: &State, found: &Found) -> bool {
+        let Some(carried) = state.descent.carried().filter(|_| found.tally.takes()) else {
+            return false;
+        };
+        let given = self.0.as_ref().and_then(|lately| lately.task);
+        given == Some((carried.request.id, state.turns.get()))
     }
 
     /// Whether the owner goes first who has found this inside.
@@ -73,15 +75,18 @@ impl GaveWay {
             lately.waits = false;
         }
         let around = state.descent.around.get();
-        if GaveWay::is_answered(state, found) {
+        let carried = state.descent.carried();
+        let own = around.rank.inside();
+        let hears_outer = found.heard.is_some_and(|heard| heard < own);
+        if carried.is_some() && found.tally.takes() || hears_outer {
             return Way::Answered;
         }
-        if state.descent.carried().is_some_and(|carried| found.tally.holds(&carried)) {
+        if carried.is_some_and(|carried| found.tally.holds(&carried)) {
             self.0 = None;
             return Way::Given; // it will come again through us
         }
         let turn = state.turns.get();
-        let asked = around.asked || state.descent.unhears_owner(around.rank);
+        let asked = around.asked || state.descent.sends_of_owner(around.rank);
         let gives = if around.shielded {
             self.gives_to_owner(asked, turn)
         } else {
@@ -98,6 +103,9 @@ impl GaveWay {
         };
         // After a delivery a poll that only pays for members is not one to act in.
         let looks = state.descent.looking() == Looking::Pays && state.descent.has_delivered();
+        // What an outer one had been heard of is lost in this very poll: that looks
+        // after it first.
+        let gives = gives || state.descent.loses_of_owner(around.rank);
         let gives = gives || self.0.as_ref().is_some_and(|lately| lately.gives_in == Some(turn));
         if gives || looks || state.descent.number() != 0 {
             cx.waker().wake_by_ref();

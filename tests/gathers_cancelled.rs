@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use common::Play;
-use common::cast::{ALL_THREE, fails, naps, second, seconds, spills, stays, tidies};
+use common::cast::{
+    ALL_THREE, GATHER, TRY_GATHER, fails, naps, second, seconds, spills, stays, tidies,
+};
 use futures::future::{Either, join3, select};
 use hearken::{Elapsed, Task, TaskState, scope, shield, sleep, spawn, timeout, yield_now};
 
@@ -277,6 +279,45 @@ fn in_a_shutdown_children_and_who_waits_are_told_once() {
         play.world.executor.shut_down();
         assert_eq!(play.said.lines(), ["quick tidied at 1", "slow tidied at 2"]);
         assert!(task.is_cancelled());
+        drop(task);
+        play.close();
+    }
+}
+
+// A sibling of the wait heard of the request while the wait was parked: so nothing goes
+// outward, and the failure is handed on, or cancels the siblings, as ever.
+// promise 4.11, 5.1
+#[test]
+fn a_failure_while_a_request_was_passed_on_counts_when_others_have_heard_of_it() {
+    for wait in [GATHER, TRY_GATHER] {
+        let play = Play::new();
+        let task = play.spawn(|said| async move {
+            let tasks = vec![
+                spawn(stays(said.clone(), "long", 8)),
+                spawn(tidies(said.clone(), "short", 1)),
+            ];
+            let all = wait(tasks);
+            let beside = scope(sleep(seconds(9)));
+            let waits = async {
+                // Polled once more when the first has ended, and then not for long.
+                let Either::Right((_, all)) = select(all, pin!(sleep(seconds(2)))).await else {
+                    panic!("one goes on")
+                };
+                sleep(seconds(1)).await;
+                said.say(format!("back at {}", second()));
+                let gave = all.await;
+                said.say(format!("{} at {}", gave.join(", "), second()));
+            };
+            let (heard, ()) = futures::join!(beside, waits);
+            heard.unwrap_err().accept();
+            Ok(())
+        });
+        play.turn();
+        play.turn();
+        task.cancel();
+        let lines = play.run();
+        let failed = "cancelled: requested at 3";
+        assert!(lines.iter().any(|line| line == failed), "{lines:?}");
         drop(task);
         play.close();
     }

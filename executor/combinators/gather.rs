@@ -214,7 +214,11 @@ impl<T> Children<T> {
         self.asked = self.tasks.iter().map(waits).collect();
         self.asked_unfinished = self.asked.iter().filter(|&&asked| asked).count();
         match self.asked_unfinished {
-            0 => self.forwarding.go_outward(delivery),
+            0 => {
+                let tasks = self.tasks.iter();
+                tasks.for_each(|task| state.forget_asked_by(delivery.task, task.header()));
+                self.forwarding.go_outward(delivery);
+            }
             _ => self.forwarding.pass_on(delivery),
         }
     }
@@ -298,6 +302,10 @@ impl<T> Children<T> {
 
 impl<T> Drop for Children<T> {
     fn drop(&mut self) {
+        if let Some(delivery) = self.forwarding.request() {
+            let (by, tasks) = (delivery.task, self.tasks.iter());
+            tasks.for_each(|task| task.home().forget_asked_by(by, task.header()));
+        }
         give_up(&mut self.forwarding);
     }
 }

@@ -519,7 +519,7 @@ impl<T> AroundGroup<T> {
     /// aborted, if it is.
     fn settle_abort(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> OwnerAnswer {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
-        if abort.is_unheard() && GaveWay::is_answered(state, found) {
+        if self.gave_way.is_answered(state, found) {
             abort.delivery.set_heard();
             return OwnerAnswer::Rest;
         }

@@ -559,7 +559,7 @@ impl Deadline {
             Passed::Outward(own) if found.tally.holds_outward(own) => Look::Wait,
             Passed::Outward(own) => Look::Over(Some(own.clone())),
             Passed::Answered => Look::Wait,
-            Passed::Told(asking) if asking.is_unheard() && GaveWay::is_answered(state, found) => {
+            Passed::Told(asking) if self.gave_way.is_answered(state, found) => {
                 asking.delivery.set_heard();
                 Look::Wait
             }

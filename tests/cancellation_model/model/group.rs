@@ -136,7 +136,7 @@ impl World {
             None if !failed => return,
             None => self.aborts(node),
         };
-        if self.outer_one_is_taken(node, taken) {
+        if self.outer_one_is_taken(node, taken) && self.is_unheard(own) {
             self.answer(own);
         }
         while self.has_body(node) && self.is_unheard(own) && !self.gives_way(node, Some(own)) {

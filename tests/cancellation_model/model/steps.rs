@@ -21,7 +21,10 @@ impl World {
 
     /// A branch goes on. When it ends, it is gone.
     pub fn go_on(&mut self, node: NodeId) -> Option<End> {
-        let end = self.step(node)?;
+        let Some(end) = self.step(node) else {
+            self.nodes[node].has_waited = true;
+            return None;
+        };
         // What an ended step leaves behind, the program drops.
         let panicked = self.discard_children(node);
         self.nodes[node].is_there = false;

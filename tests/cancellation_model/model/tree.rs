@@ -26,6 +26,8 @@ pub struct Node {
     pub entered: usize,
     /// Kept, and not polled.
     pub is_parked: bool,
+    /// It has been suspended.
+    pub has_waited: bool,
     /// It has neither ended nor been dropped.
     pub is_there: bool,
     pub gave_way: GaveWay,
@@ -119,8 +121,20 @@ impl Node {
         entered: usize,
     ) -> Node {
         let children = vec![];
-        let (is_parked, is_there, gave_way) = (false, true, GaveWay::default());
-        Node { step, task, parent, children, state, entered, is_parked, is_there, gave_way }
+        let (is_parked, has_waited, is_there) = (false, false, true);
+        let gave_way = GaveWay::default();
+        Node {
+            step,
+            task,
+            parent,
+            children,
+            state,
+            entered,
+            is_parked,
+            has_waited,
+            is_there,
+            gave_way,
+        }
     }
 
     pub fn timer(&self) -> Option<Moment> {
@@ -300,7 +314,7 @@ impl World {
     pub fn has_newcomer(&self, node: NodeId, delivery: usize) -> bool {
         let is_new = |&other: &NodeId| {
             let newcomer = &self.nodes[other];
-            newcomer.takes_part() && newcomer.entered >= delivery
+            newcomer.takes_part() && newcomer.has_waited && newcomer.entered >= delivery
         };
         let mut newcomers = (0..self.nodes.len()).filter(is_new);
         newcomers.any(|other| self.around_in_shield(other).contains(&node))
