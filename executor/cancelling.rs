@@ -588,6 +588,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         if !cancel.outward.is_nothing() || found.outward.is_some() {
             let outward = std::mem::take(&mut cancel.outward);
             let carried = cancel.asking.as_ref().and_then(Asking::in_vain);
+            let carried = carried.filter(|carried| !found.tally.holds(carried));
             let (outward, leaves) = outward.settle(0, carried, found.outward.take(), &found.tally);
             cancel.outward = outward;
             if let Some(leaves) = leaves {

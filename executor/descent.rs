@@ -52,6 +52,8 @@ pub(crate) struct Descent {
     lost_rank: Cell<Option<Rank>>,
     /// The outermost of which something goes outward that nobody else has heard of.
     sent_rank: Cell<Option<Rank>>,
+    /// The order of the request to the task that was sent outward last in this poll.
+    sent: Cell<Option<u64>>,
     /// The order of a delivery that a place had stopped on its way outward, and that
     /// nobody sends in there any more.
     left_behind: Cell<Option<u64>>,
@@ -204,7 +206,9 @@ impl Descent {
         drop(outward);
         self.count(Tally::OUTWARD);
         self.signs.set(self.signs.get().and(Signs::OUTWARD).and(Signs::OWES));
-        if !delivery.is_heard() {
+        if delivery.rank == Rank::TASK {
+            self.sent.set(Some(delivery.order));
+        } else if !delivery.is_heard() {
             note_outermost(&self.sent_rank, delivery.rank);
         }
     }
@@ -226,9 +230,9 @@ impl Descent {
         self.sent_rank.get().is_some_and(|sent| sent <= rank)
     }
 
-    /// Whether this is being sent outward from beside here.
-    pub(crate) fn sends(&self, delivery: &Arc<Delivery>) -> bool {
-        self.outward.borrow().as_ref().is_some_and(|sent| Arc::ptr_eq(sent, delivery))
+    /// Whether this is being sent outward in this poll.
+    pub(crate) fn sends(&self, delivery: &Delivery) -> bool {
+        self.sent.get() == Some(delivery.order)
     }
 
     /// Whether there is anything to be looked at after the poll of a task.
@@ -592,6 +596,7 @@ impl Descent {
         self.has_lost.set(false);
         self.lost_rank.set(None);
         self.sent_rank.set(None);
+        self.sent.set(None);
         self.left_behind.set(None);
         self.has_delivered.set(false);
         drop((self.outward.take(), self.region.take(), self.lost.take()));

@@ -299,6 +299,11 @@ impl Place {
         state.descent.meet_chosen();
     }
 
+    /// Whether it is to take what goes outward, when it is known of all who are to hear.
+    pub(crate) fn stops_chosen(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.hold.is_chosen())
+    }
+
     fn holds_nothing(&self) -> bool {
         self.cold.as_ref().is_none_or(|cold| cold.hold.is_nothing())
     }
@@ -322,7 +327,7 @@ impl Place {
         // It was to take this, and was left behind: whoever sends it sends it still.
         if let Hold::Chosen(chosen) = hold {
             hold = match state.descent.number() {
-                0 => Hold::Outward(chosen),
+                0 => Hold::Outward(chosen, None),
                 _ => Hold::Chosen(chosen),
             };
         }
@@ -331,7 +336,7 @@ impl Place {
         }
         let stopped = hold.request().filter(|_| hold.is_outward()).cloned();
         let (hold, taking) = hold.settle(hearings, carried.clone(), outward, &found.tally);
-        if let Some(stopped) = stopped.filter(|_| taking.is_none() && hold.is_nothing()) {
+        if let Some(stopped) = stopped.filter(|_| taking.is_none() && !hold.is_outward()) {
             state.descent.leave_behind(&stopped);
         }
         if !hold.is_nothing() {
@@ -359,10 +364,10 @@ impl Place {
     /// it may not be polled the next time.
     pub(crate) fn lets_outward(&mut self, delivery: Arc<Delivery>) {
         let before = match std::mem::take(&mut self.cold().hold) {
-            Hold::Outward(before) if before.is_sent() => outermost(before, delivery),
+            Hold::Outward(before, _) if before.is_sent() => outermost(before, delivery),
             _ => delivery,
         };
-        self.cold().hold = Hold::Outward(before);
+        self.cold().hold = Hold::Outward(before, None);
     }
 
     /// Sends on outward what goes through it, if anything does. False if that has
@@ -397,8 +402,7 @@ impl Place {
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
             let mut holds = inside.remembered();
             holds += own;
-            let hears = self.is_chosen(state)
-                || self.cold.as_ref().is_some_and(|cold| cold.hold.is_chosen());
+            let hears = self.is_chosen(state) || self.stops_chosen();
             holds.chosen += u32::from(hears && state.descent.is_choosing());
             home.members.borrow_mut().set_holds(*key, holds);
         }

@@ -50,8 +50,8 @@
 //! - *Heard elsewhere*: somebody has heard of it, but nobody inside while it was held, and
 //!   its owner is not through. A `Held` whose owner is through is gone.
 //! - If there are several that it may take it takes the one that counts, and
-//!   remembers nothing. If there are none it remembers what goes outward rather
-//!   than what was asked. What it forgets unheard its owner asks again.
+//!   remembers nothing. If there are none it remembers what goes outward, and with
+//!   it what was asked and is held, as a `Held` would. What it forgets unheard its owner asks again.
 //! - `settle` answers no `Chosen`: the place makes one of what it may take while it
 //!   is still being found out who is to hear.
 //!
@@ -255,8 +255,9 @@ pub(crate) enum Hold {
     Nothing,
     /// Nobody inside has taken it, but something inside holds it.
     Held(Arc<Delivery>),
-    /// It has come from inside, on its way outward, and stops here.
-    Outward(Arc<Delivery>),
+    /// It has come from inside, on its way outward, and stops here; and beside that,
+    /// what is held.
+    Outward(Arc<Delivery>, Option<Arc<Delivery>>),
     /// The same, and it is to be taken when it is known of all who are to hear.
     Chosen(Arc<Delivery>),
 }
@@ -270,7 +271,7 @@ impl Hold {
     pub(crate) fn is_sent(&self) -> bool {
         match self {
             Hold::Nothing | Hold::Held(_) => false,
-            Hold::Outward(delivery) => delivery.is_sent(),
+            Hold::Outward(delivery, _) => delivery.is_sent(),
             Hold::Chosen(_) => true,
         }
     }
@@ -280,7 +281,7 @@ impl Hold {
     }
 
     pub(crate) fn is_outward(&self) -> bool {
-        matches!(self, Hold::Outward(_) | Hold::Chosen(_))
+        matches!(self, Hold::Outward(..) | Hold::Chosen(_))
     }
 
     /// What it waits with, until nothing holds that.
@@ -288,7 +289,7 @@ impl Hold {
         match self {
             Hold::Nothing => None,
             Hold::Held(delivery) => Some(Watched::Asked(delivery.clone())),
-            Hold::Outward(delivery) | Hold::Chosen(delivery) => {
+            Hold::Outward(delivery, _) | Hold::Chosen(delivery) => {
                 Some(Watched::Outward(delivery.clone()))
             }
         }
@@ -298,20 +299,23 @@ impl Hold {
     pub(crate) fn request(&self) -> Option<&Arc<Delivery>> {
         match self {
             Hold::Nothing => None,
-            Hold::Held(delivery) | Hold::Outward(delivery) | Hold::Chosen(delivery) => {
+            Hold::Held(delivery) | Hold::Outward(delivery, _) | Hold::Chosen(delivery) => {
                 Some(delivery)
             }
         }
     }
 
-    /// How many have heard of what it remembers.
+    /// How many have heard of what it holds.
     pub(crate) fn hearings(&self) -> u32 {
-        self.request().map_or(0, |delivery| delivery.hearings())
+        match self {
+            Hold::Held(held) | Hold::Outward(_, Some(held)) => held.hearings(),
+            Hold::Nothing | Hold::Outward(_, None) | Hold::Chosen(_) => 0,
+        }
     }
 
     /// The poll of the inside is over, in which this was carried through the place,
-    /// and that came outward from inside; so many had heard before of what it
-    /// remembers. Answers what the place takes now.
+    /// and that came outward from inside; so many had heard before of what it holds.
+    /// Answers what the place takes now.
     #[must_use]
     pub(crate) fn settle(
         self,
@@ -327,15 +331,18 @@ impl Hold {
         // What nobody sends any more has been given up, or left behind.
         let sends = |sent: &Arc<Delivery>| inside.outward > 0 && sent.is_sent();
         let outward = outward.filter(sends);
-        let (held, sent, mut takes) = match self {
-            Hold::Nothing => (None, outward, None),
-            Hold::Outward(first) => (None, first_of([Some(first).filter(sends), outward]), None),
-            Hold::Chosen(first) => (None, outward, Some(first)),
-            Hold::Held(delivery) if delivery.is_over() => (None, outward, None),
-            Hold::Held(_) if heard_inside => (None, outward, None),
-            Hold::Held(delivery) if inside.holds(&delivery) => (Some(delivery), outward, None),
-            Hold::Held(_) if was_carried => (None, outward, None),
-            Hold::Held(delivery) => (None, outward, Some(delivery).filter(|d| d.is_heard())),
+        let (before, first, chosen) = match self {
+            Hold::Nothing => (None, None, None),
+            Hold::Held(held) => (Some(held), None, None),
+            Hold::Outward(first, held) => (held, Some(first), None),
+            Hold::Chosen(first) => (None, None, Some(first)),
+        };
+        let sent = first_of([first.filter(sends), outward]);
+        let (held, kept) = match before {
+            Some(delivery) if delivery.is_over() || heard_inside => (None, None),
+            Some(delivery) if inside.holds(&delivery) => (Some(delivery), None),
+            Some(_) if was_carried => (None, None),
+            other => (None, other.filter(|delivery| delivery.is_heard())),
         };
         let (held, offered) = match carried {
             Some(carried) if inside.holds(&carried) => (first_of([held, Some(carried)]), None),
@@ -346,10 +353,10 @@ impl Hold {
             Some(sent) if inside.holds_outward(&sent) => (Some(sent), None),
             sent => (None, sent),
         };
-        takes = first_of([takes, offered, comes]);
+        let takes = first_of([chosen, kept, offered, comes]);
         let hold = match (&takes, waits, held) {
             (Some(_), ..) | (None, None, None) => Hold::Nothing,
-            (None, Some(waits), _) => Hold::Outward(waits),
+            (None, Some(waits), held) => Hold::Outward(waits, held),
             (None, None, Some(held)) => Hold::Held(held),
         };
         (hold, takes)

@@ -502,7 +502,11 @@ impl<T> AroundGroup<T> {
                 let (_, found) = state.descent.deliver(&delivery, || {
                     heard = place.poll_hearing(state, cx, true, None, &mut poll);
                     match &mut heard {
-                        Heard::Pending(found) => (Poll::Pending, std::mem::take(found)),
+                        Heard::Pending(found) => {
+                            // What goes outward in the body stops here.
+                            found.tally.chosen += u32::from(place.stops_chosen());
+                            (Poll::Pending, std::mem::take(found))
+                        }
                         _ => (Poll::Ready(()), Found::default()),
                     }
                 });

@@ -118,7 +118,11 @@ fn try_all_polls(both: &[Arc<Delivery>; 2], heard: Heard) {
             try_poll(both, polled, Hold::Nothing);
             for delivery in both {
                 try_poll(both, polled, Hold::Held(delivery.clone()));
-                try_poll(both, polled, Hold::Outward(delivery.clone()));
+                try_poll(both, polled, Hold::Outward(delivery.clone(), None));
+                for held in both {
+                    let hold = Hold::Outward(delivery.clone(), Some(held.clone()));
+                    try_poll(both, polled, hold);
+                }
                 try_poll(both, polled, Hold::Chosen(delivery.clone()));
             }
         }
@@ -130,7 +134,7 @@ fn try_poll(both: &[Arc<Delivery>; 2], polled: Polled<'_>, hold: Hold) {
     let [held, sent, chosen] = match &hold {
         Hold::Nothing => [None; 3],
         Hold::Held(delivery) => [Some(delivery), None, None],
-        Hold::Outward(delivery) => [None, Some(delivery), None],
+        Hold::Outward(delivery, held) => [held.as_ref(), Some(delivery), None],
         Hold::Chosen(delivery) => [None, None, Some(delivery)],
     };
     // The first of the two counts.
@@ -150,9 +154,9 @@ fn try_poll(both: &[Arc<Delivery>; 2], polled: Polled<'_>, hold: Hold) {
     let waits = goes.filter(|d| takes.is_none() && inside.holds_outward(d));
     let waits_on = !matches!(heard, Heard::Over | Heard::Inside);
     let stays = |d: &Arc<Delivery>| (untaken(d) || is(held, d) && waits_on) && inside.holds(d);
-    let stays = the_one(&stays).filter(|_| takes.is_none() && waits.is_none());
+    let stays = the_one(&stays).filter(|_| takes.is_none());
 
-    let hearings = hold.hearings() - u32::from(heard == Heard::Inside && !hold.is_nothing());
+    let hearings = hold.hearings() - u32::from(heard == Heard::Inside && held.is_some());
     let (after, taken) = hold.settle(hearings, carried.cloned(), outward.cloned(), &inside);
     let same = |one: Option<&Arc<Delivery>>, other: Option<&Arc<Delivery>>| match one {
         Some(one) => is(other, one),
@@ -161,8 +165,8 @@ fn try_poll(both: &[Arc<Delivery>; 2], polled: Polled<'_>, hold: Hold) {
     let agrees = same(taken.as_ref(), takes)
         && match &after {
             Hold::Nothing => waits.is_none() && stays.is_none(),
-            Hold::Held(delivery) => is(stays, delivery),
-            Hold::Outward(delivery) => is(waits, delivery),
+            Hold::Held(delivery) => waits.is_none() && is(stays, delivery),
+            Hold::Outward(delivery, held) => is(waits, delivery) && same(held.as_ref(), stays),
             Hold::Chosen(_) => false,
         };
     assert!(agrees, "{heard:?}, {inside:?}");
@@ -198,7 +202,8 @@ fn an_owner_rests_only_while_it_is_heard_or_held_or_sent() {
             assert_eq!(next.settle(&inside), expected);
             assert_eq!(delivery.is_over(), delivery.is_heard() && !held);
             let moves = inside.passes() || inside.outward > 0;
-            let untaken = !(delivery.is_heard() || moves && delivery.is_taken());
+            let counts = moves || !was_delivered;
+            let untaken = !(delivery.is_heard() || counts && delivery.is_taken());
             assert_eq!(next.is_untaken(), untaken);
             if delivery.is_heard() {
                 delivery.unhear(); // it is not over any more

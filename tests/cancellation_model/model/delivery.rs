@@ -469,7 +469,10 @@ impl World {
         let all: Vec<NodeId> = [parked].into_iter().chain(self.inside(parked)).collect();
         for &node in &all {
             let owner = |request| self.owner(request).expect("it has been delivered");
-            let is_outer = |request: &RequestId| !all.contains(&owner(*request));
+            let is_outer = |request: &RequestId| {
+                let keeps = self.keeps_parked() && self.is_heard(*request);
+                !keeps && !all.contains(&owner(*request))
+            };
             let mut state = self.nodes[node].state.clone();
             if let State::Shield(held) = &mut state {
                 let given_up = held.extract_if(.., |request| is_outer(request)).collect();
@@ -496,14 +499,19 @@ impl World {
         if self.just_parked.contains(&node) {
             return;
         }
-        for node in whole {
+        for &node in &whole {
             self.nodes[node].entered = self.deliveries;
             // What others have answered meanwhile is nothing to it any more.
             if let State::Tasks(mut tasks) = self.nodes[node].state.clone() {
                 let task = self.nodes[node].task;
                 let is_of_this = |&request: &RequestId| self.task_of(request) == task;
-                tasks.passed.retain(|it| is_of_this(it) && !self.is_answered(*it));
-                tasks.outward.take_if(|outward| self.is_answered(*outward));
+                // An owner that was parked with it has not looked.
+                let is_over = |&request: &RequestId| {
+                    let owner = self.owner(request);
+                    self.is_answered(request) && !owner.is_some_and(|it| whole.contains(&it))
+                };
+                tasks.passed.retain(|it| is_of_this(it) && !is_over(it));
+                tasks.outward.take_if(|outward| is_over(outward));
                 if tasks.passed.is_empty() {
                     tasks.waits_for.clear();
                 }

@@ -245,6 +245,10 @@ impl World {
             goes_on |= !self.through.is_empty();
             self.merge(task);
             goes_on |= self.next_to_deliver(task).is_some();
+            if goes_on && self.lets_others_first() {
+                self.wake(task);
+                goes_on = false;
+            }
         }
     }
 
@@ -263,6 +267,19 @@ impl World {
     /// Whether what goes outward from what has just been parked is found.
     fn finds_parked(&self) -> bool {
         !matches!(self.order, Some(Order::Any(seed)) if seed % 4 >= 2)
+    }
+
+    /// Whether a shield keeps what others have heard of, when it is parked in the very
+    /// poll in which it was polled, and is polled again later.
+    fn keeps_parked(&self) -> bool {
+        matches!(self.order, Some(Order::Any(seed)) if seed % 2 == 1)
+    }
+
+    /// Whether other tasks go first before something is delivered where a poll ends: a
+    /// `FuturesUnordered` may give way to them before it has polled all its branches.
+    fn lets_others_first(&self) -> bool {
+        let gives_way = matches!(self.order, Some(Order::Any(seed)) if seed % 8 >= 4);
+        gives_way && !self.queue.is_empty()
     }
 
     /// The root of the task's tree; it is made at the first poll.
