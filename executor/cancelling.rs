@@ -149,7 +149,9 @@ impl State {
                 let stops = rare.cancel.outward.request();
                 let stops = stops.is_some_and(|stops| Arc::ptr_eq(stops, &asking.delivery));
                 let leaves = stops || self.descent.sends(&asking.delivery) || asking.leaves();
-                let leaves = leaves && !self.descent.is_left_behind(&asking.delivery);
+                let is_sent =
+                    asking.delivery.is_sent() && !self.descent.is_left_behind(&asking.delivery);
+                let leaves = leaves && is_sent;
                 (asking.is_unheard() && !leaves).then(|| asking.delivery.clone())
             })
         };

@@ -16,7 +16,8 @@ pub fn generate(seed: u64, style: Style) -> Program {
     // The first numbers of neighbouring seeds are alike in nothing, but the
     // size is better known: every sixteenth program is larger.
     let size = if seed % 16 == 15 { 14 + random.below(16) } else { 3 + random.below(9) };
-    let mut generator = Generator { random, style, left: size as isize, used: vec![], bombs: 1 };
+    let (fine, left) = (Random(!seed), size as isize);
+    let mut generator = Generator { random, fine, style, left, used: vec![], bombs: 1 };
     let count = if generator.random.one_in(5) { 2 } else { 1 };
     let tasks = match seed % 16 {
         // What is moved while a request is delivered counts as there in its new
@@ -64,6 +65,7 @@ impl Random {
 
 struct Generator {
     random: Random,
+    fine: Random,
     style: Style,
     /// How many steps there may still be, about.
     left: isize,
@@ -73,8 +75,8 @@ struct Generator {
 }
 
 impl Generator {
-    /// A moment, or a duration. All sums of different ones are different: a
-    /// program has few, and each has bits of its own below a large random part.
+    /// A moment, or a duration. All sums of different ones are different, nearly always:
+    /// each has a fine part, which is drawn from numbers of its own.
     fn moment(&mut self) -> Moment {
         if self.style == Style::Ties {
             return 1 + self.random.below(4) as Moment;
@@ -83,7 +85,7 @@ impl Generator {
             let moment = 1_000 + self.random.below(1 << 16) as Moment * 7;
             if !self.used.contains(&moment) {
                 self.used.push(moment);
-                return moment;
+                return (moment << 16) + self.fine.below(1 << 16) as Moment;
             }
         }
     }

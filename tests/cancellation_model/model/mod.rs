@@ -33,7 +33,7 @@ mod tasks;
 mod tree;
 
 use crate::log::Log;
-use crate::program::{Moment, Program, Request as FromOutside, Step};
+use crate::program::{Act, Moment, Program, Request as FromOutside, Step};
 use delivery::{Phase, Request, RequestId, Through};
 use outcome::{End, Ending, Error};
 use std::collections::VecDeque;
@@ -266,20 +266,30 @@ impl World {
 
     /// Whether what goes outward from what has just been parked is found.
     fn finds_parked(&self) -> bool {
-        !matches!(self.order, Some(Order::Any(seed)) if seed % 4 >= 2)
+        !self.happens(0)
     }
 
     /// Whether a shield keeps what others have heard of, when it is parked in the very
     /// poll in which it was polled, and is polled again later.
     fn keeps_parked(&self) -> bool {
-        matches!(self.order, Some(Order::Any(seed)) if seed % 2 == 1)
+        self.happens(1)
     }
 
     /// Whether other tasks go first before something is delivered where a poll ends: a
     /// `FuturesUnordered` may give way to them before it has polled all its branches.
     fn lets_others_first(&self) -> bool {
-        let gives_way = matches!(self.order, Some(Order::Any(seed)) if seed % 8 >= 4);
-        gives_way && !self.queue.is_empty()
+        let is_set = |&node: &NodeId| matches!(self.act(node), Act::Set(_) | Act::Stream { .. });
+        let has_set = |task: TaskId| {
+            let all = self.tasks[task].root.map(|root| self.whole(root)).unwrap_or_default();
+            all.iter().any(is_set)
+        };
+        self.happens(2) && !self.queue.is_empty() && self.running.is_some_and(has_set)
+    }
+
+    /// Whether it is so, of several things that may be so or not in any order but the
+    /// first: a coin for each.
+    fn happens(&self, coin: u32) -> bool {
+        matches!(self.order, Some(Order::Any(seed)) if seed >> (40 + coin) & 1 == 1)
     }
 
     /// The root of the task's tree; it is made at the first poll.
