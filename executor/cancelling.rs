@@ -148,9 +148,9 @@ impl State {
                 let asking = rare.cancel.asking.as_ref()?;
                 let stops = rare.cancel.outward.request();
                 let stops = stops.is_some_and(|stops| Arc::ptr_eq(stops, &asking.delivery));
-                let leaves = stops || self.descent.sends(&asking.delivery) || asking.leaves();
-                let is_sent =
-                    asking.delivery.is_sent() && !self.descent.is_left_behind(&asking.delivery);
+                let leaves = stops || self.descent.noted.sends(&asking.delivery) || asking.leaves();
+                let is_sent = asking.delivery.is_sent()
+                    && !self.descent.noted.is_left_behind(&asking.delivery);
                 let leaves = leaves && is_sent;
                 (asking.is_unheard() && !leaves).then(|| asking.delivery.clone())
             })
@@ -421,7 +421,7 @@ pub(crate) fn run(
     while polled.is_pending() {
         // Whoever took a request, waits with one, or holds what goes outward, may have
         // been left behind in the same poll.
-        if state.descent.has_just_lost() {
+        if state.descent.noted.has_just_lost() {
             is_confirmed = false;
         }
         let looks = match owes_a_poll(state, header, &mut paid) {
@@ -574,7 +574,7 @@ enum Decision {
 }
 
 fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
-    let lost = state.descent.take_lost();
+    let lost = state.descent.noted.take_lost();
     let name = Name::new(state.number, header.id.ticket());
     let fresh = header.has_undelivered_request();
     let listens = found.listens;

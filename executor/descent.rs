@@ -12,6 +12,7 @@
 
 use crate::clock::Instant;
 use crate::header::Queued;
+use crate::noted::Noted;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
 use crate::rules::{Tally, counts_before};
@@ -42,23 +43,7 @@ pub(crate) struct Descent {
     region: RefCell<Option<Rc<Region>>>,
     /// The rank of the request because of which something is being dropped.
     dropping: Cell<Option<Rank>>,
-    /// A request to the task of which the last token was dropped so.
-    lost: RefCell<Option<Arc<Delivery>>>,
-    /// Whether something has been put there that nobody has looked at yet.
-    just_lost: Cell<bool>,
-    /// Whether something was lost in this poll, whoever asked it.
-    has_lost: Cell<bool>,
-    /// The outermost deadline or group of which something was lost in this poll.
-    lost_rank: Cell<Option<Rank>>,
-    /// The outermost of which something goes outward that nobody else has heard of.
-    sent_rank: Cell<Option<Rank>>,
-    /// The order of the request to the task that was sent outward last in this poll.
-    sent: Cell<Option<u64>>,
-    /// The order of a delivery that a place had stopped on its way outward, and that
-    /// nobody sends in there any more.
-    left_behind: Cell<Option<u64>>,
-    /// Whether something has been delivered at this place of the queue.
-    has_delivered: Cell<bool>,
+    pub(crate) noted: Noted,
     deliveries_ever: Cell<u64>,
     /// What the poll that is going on is for.
     looking: Cell<Looking>,
@@ -206,33 +191,14 @@ impl Descent {
         drop(outward);
         self.count(Tally::OUTWARD);
         self.signs.set(self.signs.get().and(Signs::OUTWARD).and(Signs::OWES));
-        if delivery.rank == Rank::TASK {
-            self.sent.set(Some(delivery.order));
-        } else if !delivery.is_heard() {
-            note_outermost(&self.sent_rank, delivery.rank);
-        }
+        self.noted.send_outward(delivery);
     }
 
     /// What was stopped on its way outward is not sent any more by anybody who is
     /// polled.
     pub(crate) fn leave_behind(&self, delivery: &Delivery) {
-        self.left_behind.set(Some(delivery.order));
+        self.noted.leave_behind(delivery);
         self.signs.set(self.signs.get().and(Signs::OWES));
-    }
-
-    pub(crate) fn is_left_behind(&self, delivery: &Delivery) -> bool {
-        self.left_behind.get() == Some(delivery.order)
-    }
-
-    /// Whether something goes outward in this poll that a deadline or group of this
-    /// rank has asked, or one around it.
-    pub(crate) fn sends_of_owner(&self, rank: Rank) -> bool {
-        self.sent_rank.get().is_some_and(|sent| sent <= rank)
-    }
-
-    /// Whether this is being sent outward in this poll.
-    pub(crate) fn sends(&self, delivery: &Delivery) -> bool {
-        self.sent.get() == Some(delivery.order)
     }
 
     /// Whether there is anything to be looked at after the poll of a task.
@@ -295,7 +261,7 @@ impl Descent {
         // Even, so that they are told from those who begin in none.
         let number = self.deliveries_ever.get() + 2;
         self.deliveries_ever.set(number);
-        self.has_delivered.set(true);
+        self.noted.deliver();
         self.signs.set(self.signs.get().and(Signs::OWES));
         self.carry(number, Some(delivery.clone()), || {
             let (polled, mut first) = poll();
@@ -379,10 +345,6 @@ impl Descent {
     /// Nothing is owed any more.
     pub(crate) fn has_paid(&self, queued: &Cell<Queued>) {
         self.was_queued.take().into_iter().for_each(|before| queued.set(before));
-    }
-
-    pub(crate) fn has_delivered(&self) -> bool {
-        self.has_delivered.get()
     }
 
     pub(crate) fn polls_again(&self) -> bool {
@@ -538,8 +500,7 @@ impl Descent {
     pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) {
         self.comes_to_nothing(delivery);
         if delivery.rank == Rank::TASK {
-            *self.lost.borrow_mut() = Some(delivery.clone());
-            self.just_lost.set(true);
+            self.noted.lose_of_task(delivery);
         }
     }
 
@@ -550,29 +511,8 @@ impl Descent {
         if delivery.is_heard() || delivery.is_sent() {
             return;
         }
-        self.has_lost.set(true);
-        note_outermost(&self.lost_rank, delivery.rank);
+        self.noted.lose(delivery);
         self.signs.set(self.signs.get().and(Signs::LOST));
-    }
-
-    /// Whether something has been lost since this was asked last.
-    pub(crate) fn has_just_lost(&self) -> bool {
-        self.just_lost.take()
-    }
-
-    /// Whether something has been lost in this poll that a deadline or group of this
-    /// rank has asked, or one around it.
-    pub(crate) fn loses_of_owner(&self, rank: Rank) -> bool {
-        self.lost_rank.get().is_some_and(|lost| lost <= rank)
-    }
-
-    /// Whether anything has been lost in this poll.
-    pub(crate) fn has_lost(&self) -> bool {
-        self.has_lost.get()
-    }
-
-    pub(crate) fn take_lost(&self) -> Option<Arc<Delivery>> {
-        self.lost.take()
     }
 
     /// The poll of a task is over: nothing is left for the next. What is not a sign
@@ -592,22 +532,8 @@ impl Descent {
         self.again.set(false);
         self.was_queued.set(None);
         self.heard.set(None);
-        self.just_lost.set(false);
-        self.has_lost.set(false);
-        self.lost_rank.set(None);
-        self.sent_rank.set(None);
-        self.sent.set(None);
-        self.left_behind.set(None);
-        self.has_delivered.set(false);
-        drop((self.outward.take(), self.region.take(), self.lost.take()));
-    }
-}
-
-/// Notes the rank of a deadline or group, if it is further out than the one there.
-fn note_outermost(noted: &Cell<Option<Rank>>, rank: Rank) {
-    if rank != Rank::TASK {
-        let before = noted.get().unwrap_or(rank);
-        noted.set(Some(before.min(rank)));
+        self.noted.clear();
+        drop((self.outward.take(), self.region.take()));
     }
 }
 

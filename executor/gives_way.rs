@@ -86,7 +86,7 @@ impl GaveWay {
             return Way::Given; // it will come again through us
         }
         let turn = state.turns.get();
-        let asked = around.asked || state.descent.sends_of_owner(around.rank);
+        let asked = around.asked || state.descent.noted.sends_of_owner(around.rank);
         let gives = if around.shielded {
             self.gives_to_owner(asked, turn)
         } else {
@@ -102,10 +102,10 @@ impl GaveWay {
             to_task || to_owner || state.has_undelivered_request()
         };
         // After a delivery a poll that only pays for members is not one to act in.
-        let looks = state.descent.looking() == Looking::Pays && state.descent.has_delivered();
+        let looks = state.descent.looking() == Looking::Pays && state.descent.noted.has_delivered();
         // What an outer one had been heard of is lost in this very poll: that looks
         // after it first.
-        let gives = gives || state.descent.loses_of_owner(around.rank);
+        let gives = gives || state.descent.noted.loses_of_owner(around.rank);
         let gives = gives || self.0.as_ref().is_some_and(|lately| lately.gives_in == Some(turn));
         if gives || looks || state.descent.number() != 0 {
             cx.waker().wake_by_ref();

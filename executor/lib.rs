@@ -70,6 +70,7 @@ mod header;
 mod counted;
 mod table;
 mod signs;
+mod noted;
 mod descent;
 mod state;
 mod ending;

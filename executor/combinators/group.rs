@@ -529,7 +529,7 @@ impl<T> AroundGroup<T> {
         }
         let answer = abort.settle(&found.tally);
         if answer != OwnerAnswer::AskAgain {
-            if abort.is_unheard() && state.descent.has_lost() {
+            if abort.is_unheard() && state.descent.noted.has_lost() {
                 cx.waker().wake_by_ref(); // as a deadline does
             }
             self.gave_way.rests();

@@ -565,7 +565,7 @@ impl Deadline {
             }
             Passed::Told(asking) => match asking.settle(&found.tally) {
                 OwnerAnswer::Rest => {
-                    if asking.is_unheard() && state.descent.has_lost() {
+                    if asking.is_unheard() && state.descent.noted.has_lost() {
                         // Perhaps its own: whoever seems to hold it may have been left
                         // behind in this very poll.
                         cx.waker().wake_by_ref();
