@@ -31,8 +31,51 @@ pub fn generate(seed: u64, style: Style) -> Program {
     if program.tasks.iter().any(|task| task.contains(&in_set)) {
         program.tasks.iter_mut().for_each(without_bombs);
     }
+    without_circles_in_groups(&mut program);
     program.requests = generator.requests(&program);
     program.numbered()
+}
+
+/// A group waits for its tasks, whatever they wait for. Where that is the task of the
+/// group itself, it depends on who asks first where the circle is broken, and on
+/// nothing that the promises say.
+fn without_circles_in_groups(program: &mut Program) {
+    let awaits: Vec<Vec<usize>> = program.tasks.iter().map(awaited_tasks).collect();
+    let reaches = |from: usize, to: usize| {
+        let (mut reached, mut at) = (vec![from], 0);
+        while let Some(&task) = reached.get(at) {
+            let next = awaits.get(task).into_iter().flatten();
+            let new: Vec<usize> = next.filter(|it| !reached.contains(it)).copied().collect();
+            reached.extend(new);
+            at += 1;
+        }
+        reached.contains(&to)
+    };
+    for (number, task) in program.tasks.iter_mut().enumerate() {
+        without_awaits_in_groups(task, false, &|awaited| reaches(awaited, number));
+    }
+}
+
+/// All that are awaited by their numbers in a step.
+fn awaited_tasks(step: &Step) -> Vec<usize> {
+    let own = match step.act {
+        Act::AwaitTask(number) => Some(number),
+        _ => None,
+    };
+    let inside = step.parts().into_iter().flat_map(|part| awaited_tasks(&part));
+    own.into_iter().chain(inside).collect()
+}
+
+fn without_awaits_in_groups(step: &mut Step, in_group: bool, circles: &dyn Fn(usize) -> bool) {
+    if let Act::AwaitTask(number) = step.act
+        && in_group
+        && circles(number)
+    {
+        step.act = Act::Pending;
+    }
+    let in_group = in_group || matches!(step.act, Act::Group { .. });
+    let parts = step.parts_mut().into_iter();
+    parts.for_each(|part| without_awaits_in_groups(part, in_group, circles));
 }
 
 fn without_bombs(step: &mut Step) {

@@ -180,8 +180,14 @@ impl World {
         if gives {
             self.wake(task);
         }
-        // Of several that have passed the outermost answers.
-        gives || self.an_outer_one_has_passed(node)
+        // Of several that have passed the outermost answers; unless that is answered
+        // otherwise in this very turn.
+        let waits = self.an_outer_one_has_passed(node);
+        let turn = self.turn;
+        if waits && *self.nodes[node].gave_way.to_passed.get_or_insert(turn) == turn {
+            self.wake(task);
+        }
+        gives || waits
     }
 
     fn gives_way_to(&mut self, node: NodeId, rests: RequestId) -> bool {

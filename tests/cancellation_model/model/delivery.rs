@@ -508,7 +508,9 @@ impl World {
                 // An owner that was parked with it has not looked.
                 let is_over = |&request: &RequestId| {
                     let owner = self.owner(request);
-                    self.is_answered(request) && !owner.is_some_and(|it| whole.contains(&it))
+                    let keeps = self.keeps_parked() && self.is_heard(request)
+                        || owner.is_some_and(|it| whole.contains(&it));
+                    self.is_answered(request) && !keeps
                 };
                 tasks.passed.retain(|it| is_of_this(it) && !is_over(it));
                 tasks.outward.take_if(|outward| is_over(outward));

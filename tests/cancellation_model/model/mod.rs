@@ -269,8 +269,9 @@ impl World {
         !self.happens(0)
     }
 
-    /// Whether a shield keeps what others have heard of, when it is parked in the very
-    /// poll in which it was polled, and is polled again later.
+    /// Whether what others have heard of is kept, by a shield or by whoever has passed
+    /// it on, when that is parked in the very poll in which it was polled, or is one of a
+    /// set, and is polled again later.
     fn keeps_parked(&self) -> bool {
         self.happens(1)
     }

@@ -38,6 +38,8 @@ pub struct Node {
 pub struct GaveWay {
     pub to_task: Option<(RequestId, usize)>,
     pub to_owner: Option<usize>,
+    /// To a deadline around that has passed.
+    pub to_passed: Option<usize>,
 }
 
 /// In what state a step is.
