@@ -17,7 +17,8 @@ use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TaskError};
 use crate::region::MemberKey;
 use crate::request::{Delivery, Request};
-use crate::rules::{Forwarding, Tally};
+use crate::roles::Roles;
+use crate::rules::Forwarding;
 use crate::state::State;
 use crate::waker::name_of;
 use std::future::Future;
@@ -187,11 +188,11 @@ impl<T> Task<T> {
     fn suspend(&self, member: Option<MemberKey>) {
         let home = self.home();
         let held = self.with_awaited(|awaited| match awaited {
-            Forwarding::Nothing => (Tally::NONE, None),
-            Forwarding::Waiting(delivery, _) => (Tally::forward(delivery.rank), None),
-            Forwarding::Outward(delivery) => (Tally::OUTWARD, Some(Arc::clone(delivery))),
+            Forwarding::Nothing => (Roles::NONE, None),
+            Forwarding::Waiting(delivery, _) => (Roles::forward(delivery.rank), None),
+            Forwarding::Outward(delivery) => (Roles::OUTWARD, Some(Arc::clone(delivery))),
         });
-        let (holds, outward) = held.unwrap_or((Tally::NONE, None));
+        let (holds, outward) = held.unwrap_or((Roles::NONE, None));
         home.descent.meet(holds, member.is_some());
         if let Some(key) = member {
             home.members.borrow_mut().set_holds(key, holds);

@@ -426,7 +426,7 @@ pub(crate) fn run(
         }
         let looks = match owes_a_poll(state, header, &mut paid) {
             true => Some(Looking::Pays),
-            false if !is_confirmed && found.tally.holds_any() => Some(Looking::Confirms),
+            false if !is_confirmed && found.roles.holds_any() => Some(Looking::Confirms),
             // What went outward stopped further in, and may be over: who sends what
             // rests was perhaps not met.
             false if !is_doubted && seems_sent(header, &found) => {
@@ -473,7 +473,7 @@ pub(crate) fn run(
 /// outward, but not this.
 fn seems_sent(header: &Header, found: &Found) -> bool {
     let rests = |asking: &Asking| asking.is_unheard() && asking.delivery.is_sent();
-    found.tally.outward > 0
+    found.roles.sends()
         && found.outward.is_none()
         && header.rare(|rare| rare.cancel.asking.as_ref().is_some_and(rests))
 }
@@ -540,7 +540,7 @@ fn deliver(
     header.rare(|rare| {
         rare.cancel.region = region;
         if let Some(asking) = &mut rare.cancel.asking {
-            asking.delivered(&found.tally);
+            asking.delivered(found.roles);
         }
     });
     (polled, found)
@@ -590,8 +590,8 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         if !cancel.outward.is_nothing() || found.outward.is_some() {
             let outward = std::mem::take(&mut cancel.outward);
             let carried = cancel.asking.as_ref().and_then(Asking::in_vain);
-            let carried = carried.filter(|carried| !found.tally.holds(carried));
-            let (outward, leaves) = outward.settle(0, carried, found.outward.take(), &found.tally);
+            let carried = carried.filter(|carried| !found.roles.holds(carried));
+            let (outward, leaves) = outward.settle(0, carried, found.outward.take(), found.roles);
             cancel.outward = outward;
             if let Some(leaves) = leaves {
                 cancel.outward = Hold::Chosen(leaves); // it is what the task ends by
@@ -599,7 +599,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
             }
         }
         let asking = cancel.asking.as_mut();
-        let settled = asking.map_or(OwnerAnswer::Rest, |asking| asking.settle(&found.tally));
+        let settled = asking.map_or(OwnerAnswer::Rest, |asking| asking.settle(found.roles));
         if fresh {
             return if listens { Decision::Deliver } else { Decision::Drop };
         }
@@ -616,7 +616,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         let more = header.rare(|rare| {
             let cancel = &mut rare.cancel;
             cancel.listens_directly = found.listens_directly;
-            cancel.waits = listens && found.tally.waits();
+            cancel.waits = listens && found.roles.waits();
             cancel.region.is_some() || cancel.waits || cancel.is_unanswered()
         });
         let met = match (more, listens) {

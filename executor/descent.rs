@@ -15,7 +15,8 @@ use crate::header::Queued;
 use crate::noted::Noted;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
-use crate::rules::{Tally, counts_before};
+use crate::roles::Roles;
+use crate::rules::counts_before;
 use crate::signs::{Found, Looking, Signs};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -36,7 +37,7 @@ pub(crate) struct Descent {
     /// Whether those who were chosen are to hear of it now.
     acting: Cell<bool>,
     /// What has been counted, if the signs say that anything has.
-    tally: Cell<Tally>,
+    roles: Cell<Roles>,
     /// The outermost rank of which something has been heard.
     heard: Cell<Option<Rank>>,
     outward: RefCell<Option<Arc<Delivery>>>,
@@ -117,8 +118,8 @@ impl Descent {
     /// Somebody suspends here who can be told of a request, and holds this. A
     /// member listens for as long as it is one.
     #[inline]
-    pub(crate) fn meet(&self, holds: Tally, is_member: bool) {
-        if holds != Tally::NONE {
+    pub(crate) fn meet(&self, holds: Roles, is_member: bool) {
+        if holds != Roles::NONE {
             self.meet_holders(holds);
         }
         if !is_member {
@@ -127,7 +128,7 @@ impl Descent {
     }
 
     /// Somebody is inside who holds this.
-    pub(crate) fn meet_holders(&self, holds: Tally) {
+    pub(crate) fn meet_holders(&self, holds: Roles) {
         self.count(holds);
         if holds.waits() {
             self.signs.set(self.signs.get().and(Signs::WAITS));
@@ -136,7 +137,7 @@ impl Descent {
 
     /// Somebody takes what is being carried.
     pub(crate) fn meet_taker(&self) {
-        self.count(Tally::TOOK);
+        self.count(Roles::TOOK);
     }
 
     /// Somebody hears of a request of this rank.
@@ -149,25 +150,25 @@ impl Descent {
 
     /// Somebody has come while something is carried.
     pub(crate) fn meet_newcomer(&self) {
-        self.count(Tally::NEWCOMER);
+        self.count(Roles::NEWCOMER);
     }
 
     /// Somebody is chosen to hear of what is being carried.
     pub(crate) fn meet_chosen(&self) {
-        self.count(Tally::CHOSEN);
+        self.count(Roles::CHOSEN);
     }
 
-    fn count(&self, whom: Tally) {
-        let mut tally = self.counted().unwrap_or_default();
-        tally += whom;
-        self.tally.set(tally);
+    fn count(&self, whom: Roles) {
+        let mut roles = self.counted().unwrap_or_default();
+        roles |= whom;
+        self.roles.set(roles);
         self.signs.set(self.signs.get().and(Signs::COUNTED));
     }
 
     /// What has been counted here, if anything.
     #[inline]
-    fn counted(&self) -> Option<Tally> {
-        self.signs.get().has(Signs::COUNTED).then(|| self.tally.get())
+    fn counted(&self) -> Option<Roles> {
+        self.signs.get().has(Signs::COUNTED).then(|| self.roles.get())
     }
 
     /// What a plain poll of a task has met, which began with nothing.
@@ -175,7 +176,7 @@ impl Descent {
         let found = Found {
             listens: self.signs.get().has(Signs::LISTENS),
             listens_directly: self.signs.get().has(Signs::LISTENS),
-            tally: self.counted().unwrap_or_default(),
+            roles: self.counted().unwrap_or_default(),
             heard: self.heard.get(),
             outward: self.outward.take(),
         };
@@ -189,7 +190,7 @@ impl Descent {
             *outward = Some(delivery.clone());
         }
         drop(outward);
-        self.count(Tally::OUTWARD);
+        self.count(Roles::OUTWARD);
         self.signs.set(self.signs.get().and(Signs::OUTWARD).and(Signs::OWES));
         self.noted.send_outward(delivery);
     }
@@ -265,13 +266,14 @@ impl Descent {
         self.signs.set(self.signs.get().and(Signs::OWES));
         self.carry(number, Some(delivery.clone()), || {
             let (polled, mut first) = poll();
-            if polled.is_ready() || first.tally.chosen == 0 {
+            if polled.is_ready() || !first.roles.has(Roles::CHOSEN) {
                 return (polled, first);
             }
             self.set_polls_again();
             self.acting.set(true);
             let (polled, found) = poll();
-            first.tally.took += std::mem::take(&mut first.tally.chosen);
+            // Whoever was chosen has heard.
+            first.roles = first.roles.without(Roles::CHOSEN).and(Roles::TOOK);
             (polled, found.after(first))
         })
     }
@@ -280,9 +282,9 @@ impl Descent {
     pub(crate) fn keep_off<R>(&self, poll: impl FnOnce() -> R) -> R {
         let before = self.counted().unwrap_or_default();
         let polled = self.carry(0, None, poll);
-        if let Some(tally) = self.counted() {
+        if let Some(roles) = self.counted() {
             // Who took what an inner owner asked has not taken what is kept off.
-            self.tally.set(tally.with_takers_of(before));
+            self.roles.set(roles.with_takers_of(before));
         }
         polled
     }
@@ -456,8 +458,8 @@ impl Descent {
 
     /// The poll of a task is over that has met nobody but listeners, and members of
     /// this region: takes it, unless they hold something else.
-    pub(crate) fn take_region_if(&self, holders: impl Fn(&Tally) -> bool) -> Option<Rc<Region>> {
-        let region = self.region.borrow_mut().take_if(|region| holders(&region.holders()))?;
+    pub(crate) fn take_region_if(&self, holders: impl Fn(Roles) -> bool) -> Option<Rc<Region>> {
+        let region = self.region.borrow_mut().take_if(|region| holders(region.holders()))?;
         self.signs.set(Signs::NONE);
         Some(region)
     }
@@ -554,10 +556,10 @@ impl<'a> Plain<'a> {
         let inside = this.descent.signs.get();
         if inside.is_plain() {
             let listens = inside.has(Signs::LISTENS);
-            let tally = this.descent.counted().unwrap_or_default();
+            let roles = this.descent.counted().unwrap_or_default();
             this.restore();
             let (heard, outward) = (None, None);
-            return Ok(Found { listens, listens_directly: listens, tally, heard, outward });
+            return Ok(Found { listens, listens_directly: listens, roles, heard, outward });
         }
         let Plain { descent, signs, waker, around } = *this;
         descent.around.set(around);
@@ -594,7 +596,7 @@ pub(crate) struct Inner<'a> {
     region: Option<Rc<Region>>,
     outward: Option<Arc<Delivery>>,
     heard: Option<Rank>,
-    counted: Option<Tally>,
+    counted: Option<Roles>,
 }
 
 impl Inner<'_> {
@@ -609,7 +611,7 @@ impl Inner<'_> {
         Found {
             listens: signs.has(Signs::LISTENS),
             listens_directly: signs.has(Signs::LISTENS),
-            tally: descent.counted().unwrap_or_default(),
+            roles: descent.counted().unwrap_or_default(),
             heard: if signs.has(Signs::HEARD) { descent.heard.get() } else { None },
             outward: if signs.has(Signs::OUTWARD) { descent.outward.take() } else { None },
         }
@@ -633,8 +635,8 @@ impl Drop for Inner<'_> {
             descent.heard.set(Some(before.min(inside)));
         }
         if let Some(mut before) = self.counted.filter(|_| inside.has(Signs::COUNTED)) {
-            before += descent.tally.get();
-            descent.tally.set(before);
+            before |= descent.roles.get();
+            descent.roles.set(before);
         }
         descent.signs.set(self.signs.and(inside.only(Signs::STAYS)));
     }

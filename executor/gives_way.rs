@@ -62,7 +62,7 @@ impl GaveWay {
     /// Whether what it has given way to in this turn has just been taken inside: that
     /// counts for its own.
     pub(crate) fn is_answered(&self, state: &State, found: &Found) -> bool {
-        let Some(carried) = state.descent.carried().filter(|_| found.tally.takes()) else {
+        let Some(carried) = state.descent.carried().filter(|_| found.roles.takes()) else {
             return false;
         };
         let given = self.0.as_ref().and_then(|lately| lately.task);
@@ -78,10 +78,10 @@ impl GaveWay {
         let carried = state.descent.carried();
         let own = around.rank.inside();
         let hears_outer = found.heard.is_some_and(|heard| heard < own);
-        if carried.is_some() && found.tally.takes() || hears_outer {
+        if carried.is_some() && found.roles.takes() || hears_outer {
             return Way::Answered;
         }
-        if carried.is_some_and(|carried| found.tally.holds(&carried)) {
+        if carried.is_some_and(|carried| found.roles.holds(&carried)) {
             self.0 = None;
             return Way::Given; // it will come again through us
         }
@@ -91,7 +91,7 @@ impl GaveWay {
             self.gives_to_owner(asked, turn)
         } else {
             let rests = state.resting_request();
-            let is_held = rests.as_ref().is_some_and(|rests| found.tally.holds(rests));
+            let is_held = rests.as_ref().is_some_and(|rests| found.roles.holds(rests));
             if let Some(lately) = self.0.as_mut().filter(|_| is_held) {
                 lately.task = None; // when it is not any more, it is to go first
             }

@@ -14,7 +14,8 @@ use crate::id::Name;
 use crate::outcome::catch;
 use crate::region::{MemberKey, PATIENCE, PATIENCE_WITH_MANY, Polled, Region};
 use crate::report::{Report, ReportKind};
-use crate::rules::{Tally, Watched};
+use crate::roles::Roles;
+use crate::rules::Watched;
 use crate::signs::{Found, Looking};
 use crate::state::State;
 use crate::waker::is_waker_of;
@@ -40,7 +41,7 @@ pub(crate) fn pass<T>(
         Some(watched) => state.descent.watch(|| {
             let (polled, found) = pass_once(state, region, waker, Some(watched), &mut poll);
             let goes_on = state.descent.looking() == Looking::GoesOn;
-            match watched.is_held_by(&found.tally) && goes_on && state.descent.number() == 0 {
+            match watched.is_held_by(found.roles) && goes_on && state.descent.number() == 0 {
                 true if polled.is_pending() => {
                     confirm(state, region, waker, watched, &mut poll, found)
                 }
@@ -151,16 +152,16 @@ fn is_to_be_polled_again(
     }
     // One who has come is enough: as long as one holds it, it is held.
     // What goes outward is held by more than what was asked.
-    let holds = |inside: &Tally| match watched {
+    let holds = |inside: Roles| match watched {
         Some(watched) if found.outward.is_none() => watched.is_held_by(inside),
         _ => inside.holds_any(),
     };
-    let sends = |inside: &Tally| inside.outward > 0;
-    let (members, mut met) = (region.holders(), found.tally);
-    met += region.met();
-    let holder = if holds(&members) && !holds(&met) {
+    let sends = |inside: Roles| inside.sends();
+    let (members, mut met) = (region.holders(), found.roles);
+    met |= region.met();
+    let holder = if holds(members) && !holds(met) {
         state.members.borrow_mut().a_holder(region, holds)
-    } else if sends(&members) && !sends(&met) {
+    } else if sends(members) && !sends(met) {
         state.members.borrow_mut().a_holder(region, sends)
     } else {
         None
@@ -177,11 +178,11 @@ pub(crate) fn add_region(state: &State, region: &mut Option<Rc<Region>>, found: 
         found.listens |= members.listens();
         let mut holders = members.holders();
         if !state.descent.is_choosing() {
-            holders.chosen = 0;
+            holders = holders.without(Roles::CHOSEN);
         }
         // Who was chosen, or holds something, was perhaps not polled again.
-        found.tally += holders;
-        if holders != Tally::NONE {
+        found.roles |= holders;
+        if holders != Roles::NONE {
             state.descent.meet_holders(holders);
         }
     } else {

@@ -62,6 +62,7 @@ mod wheel;
 mod request;
 mod outcome;
 mod report;
+mod roles;
 mod rules;
 mod region;
 mod life;

@@ -17,7 +17,8 @@ use crate::descent::Inner;
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
 use crate::request::Delivery;
-use crate::rules::{Hold, Tally, Watched, outermost};
+use crate::roles::Roles;
+use crate::rules::{Hold, Watched, outermost};
 use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::rc::Rc;
@@ -164,7 +165,7 @@ impl Place {
         let descent = &state.descent;
         let stopped = found.outward.take_if(|outward| stops(outward));
         let goes_on = descent.looking() == Looking::GoesOn && descent.number() == 0;
-        if stopped.is_none() || polled.is_ready() || !goes_on || !found.tally.holds_any() {
+        if stopped.is_none() || polled.is_ready() || !goes_on || !found.roles.holds_any() {
             found.outward = stopped.or(found.outward);
             return (polled, found);
         }
@@ -211,6 +212,7 @@ impl Place {
     ///
     /// A place that is the owner of what is carried is not offered it. An owner waits
     /// with `own`, if it waits, until nothing inside holds that.
+    #[inline]
     pub(crate) fn poll_hearing<T>(
         &mut self,
         state: &Rc<State>,
@@ -219,22 +221,35 @@ impl Place {
         own: Option<Watched>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Heard<T> {
-        let descent = &state.descent;
-        if own.is_none() && self.is_polled_plainly(state) {
-            let inside = descent.enter_plainly(cx.waker(), descent.around.get());
-            let polled = poll(cx);
-            return match (inside.leave(), polled) {
-                (Ok(_), Poll::Ready(output)) => Heard::Ready(output),
-                (Ok(found), Poll::Pending) => {
-                    self.listens = found.listens;
-                    Heard::Pending(found)
-                }
-                (Err(inner), polled) => {
-                    let found = self.leave_inner(state, inner, true);
-                    self.look(state, cx, 0, None, (polled, found), poll)
-                }
-            };
+        if own.is_some() || !self.is_polled_plainly(state) {
+            return self.poll_hearing_closely(state, cx, is_owner, own, poll);
         }
+        let inside = state.descent.enter_plainly(cx.waker(), state.descent.around.get());
+        let polled = poll(cx);
+        match (inside.leave(), polled) {
+            (Ok(_), Poll::Ready(output)) => Heard::Ready(output),
+            (Ok(found), Poll::Pending) => {
+                self.listens = found.listens;
+                Heard::Pending(found)
+            }
+            (Err(inner), polled) => {
+                let found = self.leave_inner(state, inner, true);
+                self.look(state, cx, 0, None, (polled, found), poll)
+            }
+        }
+    }
+
+    /// The same where something is carried, or to be put aside, or is held here.
+    #[inline(never)]
+    fn poll_hearing_closely<T>(
+        &mut self,
+        state: &Rc<State>,
+        cx: &mut Context<'_>,
+        is_owner: bool,
+        own: Option<Watched>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Heard<T> {
+        let descent = &state.descent;
         let acting = descent.is_acting() && !is_owner;
         let is_chosen = self.is_chosen(state);
         if is_chosen && descent.is_choosing() && !is_owner {
@@ -277,7 +292,7 @@ impl Place {
             return Heard::Ready(output);
         }
         // What was taken inside is not for this place.
-        let is_offered = carried.is_some() && !found.tally.takes();
+        let is_offered = carried.is_some() && !found.roles.takes();
         if !is_offered && outward.is_none() && self.holds_nothing() {
             if carried.is_some() {
                 self.set_seen(state);
@@ -317,7 +332,7 @@ impl Place {
         outward: Option<Arc<Delivery>>,
         found: Found,
     ) -> Heard<T> {
-        let taken = found.tally.takes();
+        let taken = found.roles.takes();
         let cold = self.cold.as_mut();
         let mut hold = cold.map(|cold| std::mem::take(&mut cold.hold)).unwrap_or_default();
         // What was asked of the task that it was in before is not for this one.
@@ -335,7 +350,7 @@ impl Place {
             self.set_seen(state);
         }
         let stopped = hold.request().filter(|_| hold.is_outward()).cloned();
-        let (hold, taking) = hold.settle(hearings, carried.clone(), outward, &found.tally);
+        let (hold, taking) = hold.settle(hearings, carried.clone(), outward, found.roles);
         if let Some(stopped) = stopped.filter(|_| taking.is_none() && !hold.is_outward()) {
             state.descent.leave_behind(&stopped);
         }
@@ -372,12 +387,13 @@ impl Place {
 
     /// Sends on outward what goes through it, if anything does. False if that has
     /// been given up.
-    pub(crate) fn sends_outward(&mut self, state: &State, inside: &Tally) -> Option<bool> {
+    pub(crate) fn sends_outward(&mut self, state: &State, inside: Roles) -> Option<bool> {
         let cold = self.cold.as_mut().filter(|cold| !cold.hold.is_nothing())?;
         let name = state.running_name();
-        let sent = cold.hold.request().filter(|outward| {
-            Some(outward.task) == name && outward.is_sent() && inside.outward > 0
-        });
+        let sent = cold
+            .hold
+            .request()
+            .filter(|outward| Some(outward.task) == name && outward.is_sent() && inside.sends());
         match sent {
             Some(sent) => state.descent.send_outward(sent),
             None => {
@@ -390,10 +406,10 @@ impl Place {
 
     /// It stays suspended, and holds this itself, beside what was found inside.
     #[inline]
-    pub(crate) fn suspend(&mut self, state: &State, mut own: Tally, inside: Tally) {
+    pub(crate) fn suspend(&mut self, state: &State, mut own: Roles, inside: Roles) {
         let stops = self.cold.as_ref().is_some_and(|cold| cold.hold.is_outward());
         if stops {
-            own += Tally::OUTWARD;
+            own |= Roles::OUTWARD;
         }
         if self.is_new && self.seen == state.descent.number() {
             state.descent.meet_newcomer();
@@ -401,9 +417,11 @@ impl Place {
         state.descent.meet(own, self.is_member());
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
             let mut holds = inside.remembered();
-            holds += own;
+            holds |= own;
             let hears = self.is_chosen(state) || self.stops_chosen();
-            holds.chosen += u32::from(hears && state.descent.is_choosing());
+            if hears && state.descent.is_choosing() {
+                holds |= Roles::CHOSEN;
+            }
             home.members.borrow_mut().set_holds(*key, holds);
         }
     }
@@ -413,7 +431,7 @@ impl Place {
     pub(crate) fn waits_to_be_called(&mut self, state: &Rc<State>, cx: &Context<'_>) {
         self.arrive(state, cx);
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
-            home.members.borrow_mut().set_holds(*key, Tally::NONE);
+            home.members.borrow_mut().set_holds(*key, Roles::NONE);
         }
     }
 

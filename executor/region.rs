@@ -23,9 +23,8 @@
 
 use crate::id::Name;
 use crate::pages::Pages;
-use crate::rules::Tally;
+use crate::roles::{Counts, Roles};
 use std::cell::Cell;
-use std::ops::Sub;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -45,7 +44,7 @@ pub(crate) struct Region {
     last: Cell<u32>,
     /// The member at which one that holds something was found last.
     found_at: Cell<u32>,
-    holders: Cell<Tally>,
+    holders: Counts,
     /// Members that are not passed over.
     responsive: Cell<u32>,
     /// The delivery for which they were called last.
@@ -53,7 +52,7 @@ pub(crate) struct Region {
     /// Of those that were called, how many have not been polled since.
     unreached: Cell<u32>,
     /// What those hold who have been polled since this was last cleared.
-    met: Cell<Tally>,
+    met: Cell<Roles>,
     /// The number of the pass that is going on, and how many have come in it.
     pass: Cell<u32>,
     came: Cell<u32>,
@@ -65,7 +64,7 @@ impl Default for Region {
             first: Cell::new(NONE),
             last: Cell::new(NONE),
             found_at: Cell::new(NONE),
-            holders: Cell::default(),
+            holders: Counts::default(),
             responsive: Cell::default(),
             called_for: Cell::default(),
             unreached: Cell::default(),
@@ -85,8 +84,8 @@ impl Region {
         self.responsive.get() > 0
     }
 
-    pub(crate) fn holders(&self) -> Tally {
-        self.holders.get()
+    pub(crate) fn holders(&self) -> Roles {
+        self.holders.roles()
     }
 
     pub(crate) fn unreached(&self) -> bool {
@@ -95,7 +94,7 @@ impl Region {
 
     /// The place is going to be polled until all have come who were called.
     pub(crate) fn begin_pass(&self) {
-        self.met.set(Tally::NONE);
+        self.met.set(Roles::NONE);
         self.pass.set(self.pass.get().wrapping_add(1));
         self.came.set(0);
     }
@@ -113,7 +112,7 @@ impl Region {
         pass
     }
 
-    pub(crate) fn met(&self) -> Tally {
+    pub(crate) fn met(&self) -> Roles {
         self.met.get()
     }
 }
@@ -156,7 +155,7 @@ struct Member {
     task: Name,
     /// None while it is being called.
     waker: Option<Waker>,
-    holds: Tally,
+    holds: Roles,
     state: Called,
 }
 
@@ -189,7 +188,7 @@ impl Members {
             pass,
             task,
             waker: Some(waker),
-            holds: Tally::default(),
+            holds: Roles::NONE,
             state: Called::Reached,
         };
         let index = self.members.insert(member);
@@ -218,7 +217,7 @@ impl Members {
             NONE => region.last.set(member.previous),
             next => self.members[next].previous = member.previous,
         }
-        region.holders.set(region.holders.get().sub(member.holds));
+        region.holders.change(member.holds, Roles::NONE);
         member.uncall(Called::Reached);
         member.region.responsive.set(member.region.responsive.get() - 1);
         member.waker
@@ -243,18 +242,16 @@ impl Members {
     }
 
     /// Says what it holds, until it is polled again.
-    pub(crate) fn set_holds(&mut self, key: MemberKey, holds: Tally) {
+    pub(crate) fn set_holds(&mut self, key: MemberKey, holds: Roles) {
         let Some(member) = self.get_mut(key) else { return };
-        if holds != Tally::NONE {
+        if holds != Roles::NONE {
             let mut met = member.region.met.get();
-            met += holds;
+            met |= holds;
             member.region.met.set(met);
         }
         if holds != member.holds {
             let before = std::mem::replace(&mut member.holds, holds);
-            let mut sum = member.region.holders.get() - before;
-            sum += holds;
-            member.region.holders.set(sum);
+            member.region.holders.change(before, holds);
         }
     }
 
@@ -268,10 +265,12 @@ impl Members {
         let mut keys = Vec::new();
         let mut index = region.first.get();
         while let Some(member) = self.members.get_mut(index) {
-            let chosen = Tally { chosen: member.holds.chosen, ..Tally::default() };
-            member.holds = member.holds - chosen;
-            region.holders.set(region.holders.get() - chosen);
-            if member.state != Called::PassedOver && (!acts || chosen.chosen > 0) {
+            let chosen = member.holds.only(Roles::CHOSEN);
+            if chosen != Roles::NONE {
+                member.holds = member.holds.without(Roles::CHOSEN);
+                region.holders.change(Roles::CHOSEN, Roles::NONE);
+            }
+            if member.state != Called::PassedOver && (!acts || chosen != Roles::NONE) {
                 member.call();
                 keys.push(MemberKey { index, entry: member.entry });
             }
@@ -284,7 +283,7 @@ impl Members {
     pub(crate) fn a_holder(
         &mut self,
         region: &Region,
-        holds: impl Fn(&Tally) -> bool,
+        holds: impl Fn(Roles) -> bool,
     ) -> Option<MemberKey> {
         // From where one was found last: those before it do not hold any more.
         let start = match region.found_at.get() {
@@ -294,7 +293,7 @@ impl Members {
         let mut index = start;
         loop {
             let member = self.members.get_mut(index)?;
-            if holds(&member.holds) && member.state != Called::PassedOver {
+            if holds(member.holds) && member.state != Called::PassedOver {
                 member.call();
                 region.found_at.set(index);
                 return Some(MemberKey { index, entry: member.entry });
@@ -316,7 +315,7 @@ impl Members {
             if member.state == Called::Waiting {
                 member.uncall(Called::PassedOver);
                 let holds = std::mem::take(&mut member.holds);
-                member.region.holders.set(member.region.holders.get() - holds);
+                member.region.holders.change(holds, Roles::NONE);
             }
             index = member.next;
         }

@@ -42,9 +42,9 @@
 //! - *Held* is what was asked, unless it goes through shields, by each shield inside
 //!   that has been told of something; and what has been passed on, by those inside
 //!   who have passed on a request to the task and wait, or if it is none itself by
-//!   all who have passed something on ([`Tally::holds`]). What goes outward is held
+//!   all who have passed something on ([`Roles::holds`]). What goes outward is held
 //!   by new shields too, and by all who have passed something on
-//!   ([`Tally::holds_outward`]).
+//!   ([`Roles::holds_outward`]).
 //! - *Given up*: nobody sends it any more, or nobody was met inside who sends
 //!   anything. That counts for what comes outward too.
 //! - *Heard elsewhere*: somebody has heard of it, but nobody inside while it was held, and
@@ -81,142 +81,9 @@
 //!   again by its owner, until it is heard or the owner acts.
 
 use crate::id::Name;
-use crate::request::{Delivery, PassedOn, Rank, Sent};
-use std::ops::{AddAssign, Sub};
+use crate::request::{Delivery, PassedOn, Sent};
+use crate::roles::Roles;
 use std::sync::Arc;
-
-/// What was met inside of a place during a poll.
-///
-/// The numbers of a whole poll only grow, so what is inside of a place is the
-/// difference between after and before.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Tally {
-    /// Those that took what was carried: heard of it, or passed it on.
-    pub(crate) took: u32,
-    /// Places that were chosen to hear of it.
-    pub(crate) chosen: u32,
-    /// Those who came while it was carried, and might hear of it the next time.
-    pub(crate) newcomers: u32,
-    /// Shields that go on, and have been told of something.
-    pub(crate) shields: u32,
-    /// Shields that go on, and came when all that was asked had been delivered:
-    /// they hold only what goes outward.
-    pub(crate) new_shields: u32,
-    /// Those that let something go outward, or stop it and wait.
-    pub(crate) outward: u32,
-    /// Those that have passed on a request to the task, and wait.
-    pub(crate) forwards: u32,
-    /// Those that have passed on only what a deadline or a group asked.
-    pub(crate) inner_forwards: u32,
-    /// Groups and the like that have cancelled their tasks themselves, and wait.
-    pub(crate) aborts: u32,
-}
-
-impl Tally {
-    pub(crate) const NONE: Tally = Tally {
-        took: 0,
-        chosen: 0,
-        newcomers: 0,
-        shields: 0,
-        new_shields: 0,
-        outward: 0,
-        forwards: 0,
-        inner_forwards: 0,
-        aborts: 0,
-    };
-    pub(crate) const TOOK: Tally = Tally { took: 1, ..Tally::NONE };
-    pub(crate) const CHOSEN: Tally = Tally { chosen: 1, ..Tally::NONE };
-    pub(crate) const NEWCOMER: Tally = Tally { newcomers: 1, ..Tally::NONE };
-    pub(crate) const ABORT: Tally = Tally { aborts: 1, ..Tally::NONE };
-    pub(crate) const OUTWARD: Tally = Tally { outward: 1, ..Tally::NONE };
-    pub(crate) const SHIELD: Tally = Tally { shields: 1, ..Tally::NONE };
-    pub(crate) const NEW_SHIELD: Tally = Tally { new_shields: 1, ..Tally::NONE };
-
-    /// Somebody waits who has passed on a request of this rank.
-    pub(crate) fn forward(rank: Rank) -> Tally {
-        match rank == Rank::TASK {
-            true => Tally { forwards: 1, ..Tally::NONE },
-            false => Tally { inner_forwards: 1, ..Tally::NONE },
-        }
-    }
-
-    /// Whether somebody takes what is carried, or was chosen to.
-    pub(crate) fn takes(&self) -> bool {
-        self.took > 0 || self.chosen > 0
-    }
-
-    /// Whether something met here holds this.
-    pub(crate) fn holds(&self, delivery: &Delivery) -> bool {
-        self.shields > 0 && !delivery.request.through_shields
-            || delivery.is_passed_on()
-                && (self.forwards > 0 || self.inner_forwards > 0 && delivery.rank != Rank::TASK)
-    }
-
-    /// Whether what goes outward from here has to wait: for all shields, and for all
-    /// who have passed something on.
-    pub(crate) fn holds_outward(&self, delivery: &Delivery) -> bool {
-        let shields = self.shields > 0 || self.new_shields > 0;
-        shields && !delivery.request.through_shields || self.passes()
-    }
-
-    /// Whether somebody here has passed something on, and waits.
-    pub(crate) fn passes(&self) -> bool {
-        self.forwards > 0 || self.inner_forwards > 0
-    }
-
-    /// Whether somebody here waits for tasks that he has asked to cancel.
-    pub(crate) fn waits(&self) -> bool {
-        self.passes() || self.aborts > 0
-    }
-
-    /// Whether something here holds anything.
-    pub(crate) fn holds_any(&self) -> bool {
-        self.shields > 0 || self.new_shields > 0 || self.passes()
-    }
-
-    /// The same, but for those who took or will take something.
-    pub(crate) fn with_takers_of(self, before: Tally) -> Tally {
-        let Tally { took, chosen, newcomers, .. } = before;
-        Tally { took, chosen, newcomers, ..self }
-    }
-
-    /// What a member is remembered by until it is polled again.
-    pub(crate) fn remembered(self) -> Tally {
-        Tally { took: 0, newcomers: 0, ..self }
-    }
-}
-
-impl Sub for Tally {
-    type Output = Tally;
-
-    fn sub(self, before: Tally) -> Tally {
-        Tally {
-            took: self.took - before.took,
-            chosen: self.chosen - before.chosen,
-            newcomers: self.newcomers - before.newcomers,
-            shields: self.shields - before.shields,
-            new_shields: self.new_shields - before.new_shields,
-            outward: self.outward - before.outward,
-            forwards: self.forwards - before.forwards,
-            inner_forwards: self.inner_forwards - before.inner_forwards,
-            aborts: self.aborts - before.aborts,
-        }
-    }
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, more: Tally) {
-        self.took += more.took;
-        self.chosen += more.chosen;
-        self.newcomers += more.newcomers;
-        self.shields += more.shields;
-        self.new_shields += more.new_shields;
-        self.outward += more.outward;
-        self.forwards += more.forwards;
-        self.inner_forwards += more.inner_forwards;
-        self.aborts += more.aborts;
-    }
-}
 
 /// Of two requests the one that counts: that of the outer owner. Of the same
 /// owner it is the latest, since the owner knows of that one only.
@@ -238,7 +105,7 @@ pub(crate) enum Watched {
 }
 
 impl Watched {
-    pub(crate) fn is_held_by(&self, inside: &Tally) -> bool {
+    pub(crate) fn is_held_by(&self, inside: Roles) -> bool {
         match self {
             Watched::Asked(delivery) => inside.holds(delivery),
             Watched::Outward(delivery) => inside.holds_outward(delivery),
@@ -322,14 +189,14 @@ impl Hold {
         hearings: u32,
         carried: Option<Arc<Delivery>>,
         outward: Option<Arc<Delivery>>,
-        inside: &Tally,
+        inside: Roles,
     ) -> (Hold, Option<Arc<Delivery>>) {
         let was_carried = carried.is_some();
         let heard_inside = self.hearings() > hearings;
         // Where somebody has just come it is carried again, when he can be told.
-        let carried = carried.filter(|_| !inside.takes() && inside.newcomers == 0);
+        let carried = carried.filter(|_| !inside.takes() && !inside.has(Roles::NEWCOMER));
         // What nobody sends any more has been given up, or left behind.
-        let sends = |sent: &Arc<Delivery>| inside.outward > 0 && sent.is_sent();
+        let sends = |sent: &Arc<Delivery>| inside.sends() && sent.is_sent();
         let outward = outward.filter(sends);
         let (before, first, chosen) = match self {
             Hold::Nothing => (None, None, None),
@@ -412,20 +279,20 @@ impl Asking {
 
     /// It has been delivered. If nobody has taken it, and nobody has come who might
     /// the next time, there is nobody.
-    pub(crate) fn delivered(&mut self, met: &Tally) {
-        let in_vain = !met.takes() && met.newcomers == 0;
+    pub(crate) fn delivered(&mut self, met: Roles) {
+        let in_vain = !met.takes() && !met.has(Roles::NEWCOMER);
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
     /// The poll of the inside is over.
-    pub(crate) fn settle(&mut self, inside: &Tally) -> OwnerAnswer {
+    pub(crate) fn settle(&mut self, inside: Roles) -> OwnerAnswer {
         let asked = self.asked;
         if asked == Asked::InVain {
             self.asked = Asked::Resting;
         }
         let held = asked != Asked::NotYet
-            && (inside.holds(&self.delivery) || inside.outward > 0 && self.delivery.is_sent());
-        self.moves = inside.passes() || inside.outward > 0;
+            && (inside.holds(&self.delivery) || inside.sends() && self.delivery.is_sent());
+        self.moves = inside.passes() || inside.sends();
         match (self.delivery.is_heard(), held, asked) {
             (true, false, _) => {
                 self.delivery.set_over();

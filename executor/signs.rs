@@ -7,7 +7,8 @@
 //! It is *not* where the signs are left: that is `descent.rs`.
 
 use crate::request::{Delivery, Rank};
-use crate::rules::{Tally, outermost};
+use crate::roles::Roles;
+use crate::rules::outermost;
 use std::sync::Arc;
 
 /// What there is to look at after a poll.
@@ -84,7 +85,7 @@ pub(crate) struct Found {
     pub(crate) listens: bool,
     /// Whether somebody does who is no member of a region.
     pub(crate) listens_directly: bool,
-    pub(crate) tally: Tally,
+    pub(crate) roles: Roles,
     /// The outermost rank of which something was heard.
     pub(crate) heard: Option<Rank>,
     pub(crate) outward: Option<Arc<Delivery>>,
@@ -94,9 +95,7 @@ impl Found {
     /// What was met in the second of two polls, who took something in the first, and
     /// what went outward in either.
     pub(crate) fn after(mut self, first: Found) -> Found {
-        self.tally.took += first.tally.took;
-        self.tally.chosen += first.tally.chosen;
-        self.tally.newcomers += first.tally.newcomers;
+        self.roles |= first.roles.only(Roles::TAKERS);
         self.heard = first.heard.into_iter().chain(self.heard).min();
         self.outward = match (self.outward, first.outward) {
             (Some(one), Some(other)) if one.is_sent() && other.is_sent() => {

@@ -149,7 +149,7 @@ fn poll_body<T, F: Future<Output = anyhow::Result<T>>>(
         place.arrive(state, cx);
         let ended = match place.poll_hearing(state, cx, false, None, poll) {
             Heard::Pending(found) => {
-                place.suspend(state, Default::default(), found.tally);
+                place.suspend(state, Default::default(), found.roles);
                 return None;
             }
             Heard::Ready(ended) => ended,

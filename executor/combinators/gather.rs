@@ -15,7 +15,8 @@ use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TakeError, TaskError};
 use crate::place::Place;
 use crate::request::{Delivery, Origin, Why};
-use crate::rules::{Forwarding, Tally};
+use crate::roles::Roles;
+use crate::rules::Forwarding;
 use crate::state::State;
 use std::future::Future;
 use std::ops::Range;
@@ -187,16 +188,16 @@ impl<T> Children<T> {
             let news = self.next_news_here(state, cx);
             match (&self.forwarding, news.is_pending()) {
                 (Forwarding::Outward(delivery), _) => {
-                    self.place.suspend(state, Tally::OUTWARD, Tally::default());
+                    self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
                     state.send_outward(delivery);
                     Poll::Pending
                 }
                 (Forwarding::Waiting(delivery, _), true) => {
-                    self.place.suspend(state, Tally::forward(delivery.rank), Tally::default());
+                    self.place.suspend(state, Roles::forward(delivery.rank), Roles::NONE);
                     Poll::Pending
                 }
                 (Forwarding::Nothing, true) => {
-                    self.place.suspend(state, Tally::default(), Tally::default());
+                    self.place.suspend(state, Roles::NONE, Roles::NONE);
                     Poll::Pending
                 }
                 (_, false) => news,

@@ -18,7 +18,8 @@ use crate::outcome::{Cancelled, Panicked, catch};
 use crate::place::{Heard, Place};
 use crate::report::TaskInfo;
 use crate::request::{Delivery, Origin, Request, Why};
-use crate::rules::{Asking, Forwarding, OwnerAnswer, Tally, Watched};
+use crate::roles::Roles;
+use crate::rules::{Asking, Forwarding, OwnerAnswer, Watched};
 use crate::signs::Found;
 use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
 use crate::state::State;
@@ -372,7 +373,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             if let Some(state) = state {
                 self.place.arrive(state, cx);
             }
-            let mut inside = Tally::default();
+            let mut inside = Roles::NONE;
             if self.ending.is_none() {
                 inside = self.poll_body(state, body.as_mut(), cx);
             }
@@ -396,9 +397,9 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             drop(self.members.waker.replace(Some(cx.waker().clone())));
             if let Some(state) = state {
                 let own = match &self.forwarding {
-                    Forwarding::Waiting(delivery, _) => Tally::forward(delivery.rank),
-                    _ if self.members.stage.get() == Stage::Aborted => Tally::ABORT,
-                    _ => Tally::default(),
+                    Forwarding::Waiting(delivery, _) => Roles::forward(delivery.rank),
+                    _ if self.members.stage.get() == Stage::Aborted => Roles::ABORTS,
+                    _ => Roles::NONE,
                 };
                 self.place.suspend(state, own, inside);
             }
@@ -415,7 +416,7 @@ impl<T> AroundGroup<T> {
         state: Option<&Rc<State>>,
         mut body: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
-    ) -> Tally {
+    ) -> Roles {
         let (mut asks, mut asked) = (None, 0);
         loop {
             let mut poll = |cx: &mut Context<'_>| {
@@ -428,22 +429,22 @@ impl<T> AroundGroup<T> {
             let heard = match state {
                 None => match poll(cx) {
                     Poll::Ready(ended) => Heard::Ready(ended),
-                    Poll::Pending => return Tally::default(),
+                    Poll::Pending => return Roles::NONE,
                 },
                 Some(state) => self.poll_inside(state, cx, asks.take(), poll),
             };
             match heard {
                 Heard::Pending(found) => {
                     if state.is_some_and(|state| self.place.is_chosen(state)) {
-                        return found.tally; // it hears when it is polled next
+                        return found.roles; // it hears when it is polled next
                     }
                     self.see_to_failures(state);
-                    let Some(state) = state else { return Tally::default() };
+                    let Some(state) = state else { return Roles::NONE };
                     match self.settle_abort(state, cx, &found) {
-                        OwnerAnswer::Rest => return found.tally,
+                        OwnerAnswer::Rest => return found.roles,
                         OwnerAnswer::AskAgain if asked == MOST_DELIVERIES => {
                             cx.waker().wake_by_ref();
-                            return found.tally;
+                            return found.roles;
                         }
                         OwnerAnswer::AskAgain => {
                             asked += 1;
@@ -453,14 +454,14 @@ impl<T> AroundGroup<T> {
                         OwnerAnswer::Act => {
                             let abort = self.abort.as_ref().map(|abort| abort.delivery.clone());
                             self.drop_body(state, body, abort);
-                            return Tally::default();
+                            return Roles::NONE;
                         }
                     }
                 }
                 Heard::Ready(ended) => {
                     let dropped = catch(|| body.set(None));
                     self.body_ended(ended.and_then(|answer| dropped.map(|()| answer)));
-                    return Tally::default();
+                    return Roles::NONE;
                 }
                 Heard::Takes(delivery) => {
                     let own = self.abort.as_ref();
@@ -472,7 +473,7 @@ impl<T> AroundGroup<T> {
                         self.told(delivery.clone());
                     }
                     self.drop_body(state, body, Some(delivery));
-                    return Tally::default();
+                    return Roles::NONE;
                 }
             }
         }
@@ -504,14 +505,16 @@ impl<T> AroundGroup<T> {
                     match &mut heard {
                         Heard::Pending(found) => {
                             // What goes outward in the body stops here.
-                            found.tally.chosen += u32::from(place.stops_chosen());
+                            if place.stops_chosen() {
+                                found.roles |= Roles::CHOSEN;
+                            }
                             (Poll::Pending, std::mem::take(found))
                         }
                         _ => (Poll::Ready(()), Found::default()),
                     }
                 });
                 if let Heard::Pending(_) = heard {
-                    self.abort.iter_mut().for_each(|abort| abort.delivered(&found.tally));
+                    self.abort.iter_mut().for_each(|abort| abort.delivered(found.roles));
                     return Heard::Pending(found);
                 }
                 heard
@@ -527,7 +530,7 @@ impl<T> AroundGroup<T> {
             abort.delivery.set_heard();
             return OwnerAnswer::Rest;
         }
-        let answer = abort.settle(&found.tally);
+        let answer = abort.settle(found.roles);
         if answer != OwnerAnswer::AskAgain {
             if abort.is_unheard() && state.descent.noted.has_lost() {
                 cx.waker().wake_by_ref(); // as a deadline does
@@ -641,7 +644,7 @@ impl<T> AroundGroup<T> {
         if let Some(delivery) = self.forwarding.request().cloned().filter(|_| !failed) {
             self.forwarding.ends();
             if let Some(state) = state {
-                self.place.suspend(state, Tally::OUTWARD, Tally::default());
+                self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
                 state.send_outward(&delivery);
             }
             return Poll::Pending;

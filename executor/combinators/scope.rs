@@ -7,7 +7,7 @@ use crate::header::Header;
 use crate::outcome::Cancelled;
 use crate::place::{Heard, Place};
 use crate::request::{Delivery, Rank, Sent};
-use crate::rules::Tally;
+use crate::roles::Roles;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl<F: Future> Around<F> for Scope {
             self.place.arrive(state, cx);
             match self.place.poll_hearing(state, cx, false, None, poll) {
                 Heard::Pending(found) => {
-                    self.place.suspend(state, Default::default(), found.tally);
+                    self.place.suspend(state, Default::default(), found.roles);
                     Poll::Pending
                 }
                 Heard::Ready(output) => {
@@ -158,7 +158,7 @@ impl Outward {
         with_running_task(|state| {
             if let Some(state) = state {
                 self.place.arrive(state, cx);
-                self.place.suspend(state, Tally::OUTWARD, Tally::default());
+                self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
                 self.delivery.iter().for_each(|delivery| state.send_outward(delivery));
             }
         });

@@ -5,7 +5,7 @@ use crate::cancelling::with_running_task;
 use crate::clock::Instant;
 use crate::descent::Around as Surroundings;
 use crate::place::Place;
-use crate::rules::Tally;
+use crate::roles::Roles;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -87,12 +87,12 @@ impl<F: Future> Around<F> for Shield {
             if polled.is_pending() {
                 // What goes outward from inside of it does not wait for its end.
                 let own = match (found.outward, told) {
-                    (Some(_), _) => Tally::default(),
-                    (None, true) => Tally::SHIELD,
-                    (None, false) => Tally::NEW_SHIELD,
+                    (Some(_), _) => Roles::NONE,
+                    (None, true) => Roles::SHIELD,
+                    (None, false) => Roles::NEW_SHIELD,
                 };
                 // Who takes what an inner owner asks takes nothing of what is kept off.
-                let inside = found.tally.with_takers_of(Tally::NONE);
+                let inside = found.roles.with_takers_of(Roles::NONE);
                 self.place.suspend(state, own, inside);
             } else {
                 self.place.leave();

@@ -20,7 +20,8 @@ use crate::gives_way::{GaveWay, Way};
 use crate::pages::Pages;
 use crate::place::Place;
 use crate::request::{Delivery, Origin, Why};
-use crate::rules::{Asking, OwnerAnswer, Tally, Watched};
+use crate::roles::Roles;
+use crate::rules::{Asking, OwnerAnswer, Watched};
 use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::cell::{Cell, RefCell};
@@ -390,7 +391,7 @@ impl Deadline {
             match self.look(state, cx, &mut found) {
                 Look::Wait => {
                     match (found.listens, self.gave_way.waits()) {
-                        (true, _) => self.suspend(state, cx, found.tally),
+                        (true, _) => self.suspend(state, cx, found.roles),
                         (false, true) => self.place.waits_to_be_called(state, cx),
                         (false, false) => self.place.is_no_member(),
                     }
@@ -399,7 +400,7 @@ impl Deadline {
                 // What asks for it again and again is to let others have turns.
                 Look::Ask(_) if asked == MOST_DELIVERIES => {
                     cx.waker().wake_by_ref();
-                    self.suspend(state, cx, found.tally);
+                    self.suspend(state, cx, found.roles);
                     return Poll::Pending;
                 }
                 Look::Ask(delivery) => {
@@ -470,9 +471,9 @@ impl Deadline {
         state.descent.set_polls_again();
         let polled = state.descent.deliver(&delivery, || self.poll_inside(state, cx, &mut *poll));
         if let Some(Passed::Told(asking)) = self.cold.as_mut().map(|cold| &mut cold.passed) {
-            asking.delivered(&polled.1.tally);
+            asking.delivered(polled.1.roles);
         }
-        if polled.0.is_ready() || !polled.1.tally.holds_any() {
+        if polled.0.is_ready() || !polled.1.roles.holds_any() {
             return polled;
         }
         // Whoever took it may have been left behind in the same poll.
@@ -539,7 +540,7 @@ impl Deadline {
                 self.set_passed(Passed::Outward(outward));
             }
         }
-        match self.place.sends_outward(state, &found.tally) {
+        match self.place.sends_outward(state, found.roles) {
             Some(true) => return Look::Wait,
             Some(false) => {
                 // It has been given up in this poll: its owner looks after it first.
@@ -549,21 +550,21 @@ impl Deadline {
             None => {}
         }
         match self.cold.as_mut().map_or(&mut Passed::NotYet, |cold| &mut cold.passed) {
-            Passed::Outward(own) if !(own.is_sent() && found.tally.outward > 0) => {
+            Passed::Outward(own) if !(own.is_sent() && found.roles.sends()) => {
                 // Those who sent it have been given up, or left behind.
                 let asking = Asking::again(own.clone());
                 self.set_passed(Passed::Told(asking));
                 cx.waker().wake_by_ref();
                 Look::Wait
             }
-            Passed::Outward(own) if found.tally.holds_outward(own) => Look::Wait,
+            Passed::Outward(own) if found.roles.holds_outward(own) => Look::Wait,
             Passed::Outward(own) => Look::Over(Some(own.clone())),
             Passed::Answered => Look::Wait,
             Passed::Told(asking) if self.gave_way.is_answered(state, found) => {
                 asking.delivery.set_heard();
                 Look::Wait
             }
-            Passed::Told(asking) => match asking.settle(&found.tally) {
+            Passed::Told(asking) => match asking.settle(found.roles) {
                 OwnerAnswer::Rest => {
                     if asking.is_unheard() && state.descent.noted.has_lost() {
                         // Perhaps its own: whoever seems to hold it may have been left
@@ -620,9 +621,9 @@ impl Deadline {
     }
 
     /// It has somebody inside who listens.
-    fn suspend(&mut self, state: &Rc<State>, cx: &Context<'_>, inside: Tally) {
+    fn suspend(&mut self, state: &Rc<State>, cx: &Context<'_>, inside: Roles) {
         self.place.arrive(state, cx);
-        self.place.suspend(state, Tally::default(), inside);
+        self.place.suspend(state, Roles::NONE, inside);
     }
 }
 

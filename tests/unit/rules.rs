@@ -5,7 +5,7 @@
 //! Where invariants are about several polls, all short sequences are tried.
 
 use super::*;
-use crate::request::{Origin, Request, Why};
+use crate::request::{Origin, Rank, Request, Why};
 
 const HERE: u64 = 1;
 const ELSEWHERE: u64 = 2;
@@ -25,19 +25,19 @@ fn pairs(through_shields: bool) -> [[Arc<Delivery>; 2]; 2] {
 }
 
 /// Everything that can be met inside and matters here, each of it or not.
-fn tallies() -> impl Iterator<Item = Tally> {
-    (0..128).map(|bits: u32| {
-        let bit = |index: u32| bits >> index & 1;
-        Tally {
-            took: bit(0),
-            newcomers: bit(1),
-            shields: bit(2),
-            new_shields: bit(3),
-            outward: bit(4),
-            forwards: bit(5),
-            inner_forwards: bit(6),
-            ..Tally::NONE
-        }
+fn all_roles() -> impl Iterator<Item = Roles> {
+    let each = [
+        Roles::TOOK,
+        Roles::NEWCOMER,
+        Roles::SHIELD,
+        Roles::NEW_SHIELD,
+        Roles::OUTWARD,
+        Roles::FORWARDS,
+        Roles::INNER_FORWARDS,
+    ];
+    (0..128_u32).map(move |bits| {
+        let some = each.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1);
+        some.fold(Roles::NONE, |roles, (_, &role)| roles.and(role))
     })
 }
 
@@ -59,8 +59,8 @@ fn what_counts_is_the_outer_owners_and_of_one_owner_the_latest() {
 fn what_holds_an_asked_request_holds_it_on_its_way_outward_too() {
     for delivery in [false, true].into_iter().flat_map(pairs).flatten() {
         let _passed_on = PassedOn::new(delivery.clone());
-        let holds = |inside: &Tally| inside.holds(&delivery);
-        assert!(tallies().filter(holds).all(|inside| inside.holds_outward(&delivery)));
+        let holds = |inside: &Roles| inside.holds(&delivery);
+        assert!(all_roles().filter(holds).all(|inside| inside.holds_outward(&delivery)));
     }
 }
 
@@ -83,7 +83,7 @@ struct Polled<'a> {
     heard: Heard,
     carried: Option<&'a Arc<Delivery>>,
     outward: Option<&'a Arc<Delivery>>,
-    inside: Tally,
+    inside: Roles,
 }
 
 /// Every hold, with everything that may have been carried, come outward and
@@ -110,7 +110,7 @@ fn a_place_takes_what_it_has_a_reason_to_and_waits_with_the_rest() {
 
 fn try_all_polls(both: &[Arc<Delivery>; 2], heard: Heard) {
     let one_or_none = [None, Some(&both[0]), Some(&both[1])];
-    for inside in tallies() {
+    for inside in all_roles() {
         for (carried, outward) in
             one_or_none.iter().flat_map(|&one| one_or_none.map(|other| (one, other)))
         {
@@ -140,12 +140,14 @@ fn try_poll(both: &[Arc<Delivery>; 2], polled: Polled<'_>, hold: Hold) {
     // The first of the two counts.
     let the_one = |reason: &dyn Fn(&Arc<Delivery>) -> bool| both.iter().find(|d| reason(d));
     // Innermost: neither taken inside, nor to be asked again because of a newcomer.
-    let untaken = |d: &Arc<Delivery>| is(carried, d) && inside.took == 0 && inside.newcomers == 0;
+    let untaken = |d: &Arc<Delivery>| {
+        is(carried, d) && !inside.has(Roles::TOOK) && !inside.has(Roles::NEWCOMER)
+    };
     let offered = |d: &Arc<Delivery>| untaken(d) && !inside.holds(d);
     let heard_elsewhere = |d: &Arc<Delivery>| {
         is(held, d) && heard == Heard::Elsewhere && carried.is_none() && !inside.holds(d)
     };
-    let is_sent = |d: &Arc<Delivery>| d.is_sent() && inside.outward > 0;
+    let is_sent = |d: &Arc<Delivery>| d.is_sent() && inside.sends();
     let goes = the_one(&|d| (is(sent, d) || is(outward, d)) && is_sent(d));
     let comes = |d: &Arc<Delivery>| is(goes, d) && !inside.holds_outward(d);
     let takes = the_one(&|d| is(chosen, d) || offered(d) || heard_elsewhere(d) || comes(d));
@@ -157,7 +159,7 @@ fn try_poll(both: &[Arc<Delivery>; 2], polled: Polled<'_>, hold: Hold) {
     let stays = the_one(&stays).filter(|_| takes.is_none());
 
     let hearings = hold.hearings() - u32::from(heard == Heard::Inside && held.is_some());
-    let (after, taken) = hold.settle(hearings, carried.cloned(), outward.cloned(), &inside);
+    let (after, taken) = hold.settle(hearings, carried.cloned(), outward.cloned(), inside);
     let same = |one: Option<&Arc<Delivery>>, other: Option<&Arc<Delivery>>| match one {
         Some(one) => is(other, one),
         None => other.is_none(),
@@ -185,23 +187,23 @@ fn an_owner_rests_only_while_it_is_heard_or_held_or_sent() {
         }
         let copy = |asking: &Asking| Asking { delivery: asking.delivery.clone(), ..*asking };
         let (was_delivered, in_vain) = facts;
-        for inside in tallies() {
+        for inside in all_roles() {
             let mut next = copy(asking);
-            next.delivered(&inside);
-            go(&next, (true, inside.took == 0 && inside.newcomers == 0), left - 1);
+            next.delivered(inside);
+            go(&next, (true, !inside.has(Roles::TOOK) && !inside.has(Roles::NEWCOMER)), left - 1);
 
             let mut next = copy(asking);
             let delivery = &next.delivery.clone();
-            let sent = inside.outward > 0 && delivery.is_sent();
+            let sent = inside.sends() && delivery.is_sent();
             let held = was_delivered && (inside.holds(delivery) || sent);
             let expected = match (delivery.is_heard() || held, in_vain) {
                 (true, _) => OwnerAnswer::Rest,
                 (false, true) => OwnerAnswer::Act,
                 (false, false) => OwnerAnswer::AskAgain,
             };
-            assert_eq!(next.settle(&inside), expected);
+            assert_eq!(next.settle(inside), expected);
             assert_eq!(delivery.is_over(), delivery.is_heard() && !held);
-            let moves = inside.passes() || inside.outward > 0;
+            let moves = inside.passes() || inside.sends();
             let counts = moves || !was_delivered;
             let untaken = !(delivery.is_heard() || counts && delivery.is_taken());
             assert_eq!(next.is_untaken(), untaken);
@@ -274,35 +276,36 @@ fn try_sequence(polls: [Inside; 4], listens: bool) {
     let (mut carries, mut was_heard_inside, mut has_taken) = (true, false, false);
     for inside in polls.into_iter().chain([Inside::Nothing; 3]) {
         let hearings = hold.hearings();
-        let (mut tally, outward) =
+        let (mut roles, outward) =
             poll_inside(inside, carries.then_some(&delivery), &mut forwarding);
         was_heard_inside |= inside == Inside::Hears && carries;
         if listens {
             let carried = carries.then(|| delivery.clone());
-            let (after, taken) = hold.settle(hearings, carried, outward.clone(), &tally);
+            let (after, taken) = hold.settle(hearings, carried, outward.clone(), roles);
             hold = after;
             if taken.is_some() {
                 let case = format!("{polls:?}, at {inside:?}");
                 assert!(!was_heard_inside && !has_taken, "innermost, once: {case}");
-                assert!(outward.is_none() || !tally.holds_outward(&delivery), "{case}");
+                assert!(outward.is_none() || !roles.holds_outward(&delivery), "{case}");
                 has_taken = true;
                 delivery.set_heard();
                 forwarding = Forwarding::Nothing; // it is dropped
-                tally = if carries { Tally::TOOK } else { Tally::NONE };
+                roles = if carries { Roles::TOOK } else { Roles::NONE };
             }
-            tally.outward += u32::from(hold.is_outward());
+            if hold.is_outward() {
+                roles |= Roles::OUTWARD;
+            }
         }
         if carries {
-            asking.delivered(&tally);
+            asking.delivered(roles);
         }
-        let answer = asking.settle(&tally);
-        let moves = delivery.is_heard()
-            || tally.holds(&delivery)
-            || tally.outward > 0 && delivery.is_sent();
+        let answer = asking.settle(roles);
+        let moves =
+            delivery.is_heard() || roles.holds(&delivery) || roles.sends() && delivery.is_sent();
         assert_eq!(answer == OwnerAnswer::Rest, moves, "{polls:?}, at {inside:?}");
         assert!(delivery.is_heard() || !delivery.is_over());
         if answer == OwnerAnswer::Act {
-            let nobody = carries && !tally.takes() && tally.newcomers == 0;
+            let nobody = carries && !roles.takes() && !roles.has(Roles::NEWCOMER);
             assert!(nobody && !listens, "{polls:?}, at {inside:?}");
             return;
         }
@@ -317,22 +320,22 @@ fn poll_inside(
     inside: Inside,
     carried: Option<&Arc<Delivery>>,
     forwarding: &mut Forwarding,
-) -> (Tally, Option<Arc<Delivery>>) {
+) -> (Roles, Option<Arc<Delivery>>) {
     use Inside::*;
-    let mut tally = match inside {
-        Comes if carried.is_some() => Tally::NEWCOMER,
-        Shields | SendsBesideShield => Tally::SHIELD,
-        ShieldsAnew | SendsBesideNewShield => Tally::NEW_SHIELD,
-        _ => Tally::NONE,
+    let mut roles = match inside {
+        Comes if carried.is_some() => Roles::NEWCOMER,
+        Shields | SendsBesideShield => Roles::SHIELD,
+        ShieldsAnew | SendsBesideNewShield => Roles::NEW_SHIELD,
+        _ => Roles::NONE,
     };
     match (inside, carried) {
         (PassesOn, Some(carried)) => {
             forwarding.pass_on(carried.clone());
-            tally += Tally::TOOK;
+            roles |= Roles::TOOK;
         }
         (Sends | SendsBesideShield | SendsBesideNewShield, Some(carried)) => {
             forwarding.go_outward(carried.clone());
-            tally += Tally::TOOK;
+            roles |= Roles::TOOK;
         }
         (PassesOn, None) => {}
         (Sends | SendsBesideShield | SendsBesideNewShield, None) => forwarding.ends(),
@@ -340,19 +343,19 @@ fn poll_inside(
             *forwarding = Forwarding::Nothing; // it is given up
             if let Some(carried) = carried.filter(|_| inside == Hears) {
                 carried.set_heard();
-                tally += Tally::TOOK;
+                roles |= Roles::TOOK;
             }
         }
     }
     match forwarding {
-        Forwarding::Nothing => (tally, None),
+        Forwarding::Nothing => (roles, None),
         Forwarding::Waiting(delivery, _) => {
-            tally += Tally::forward(delivery.rank);
-            (tally, None)
+            roles |= Roles::forward(delivery.rank);
+            (roles, None)
         }
         Forwarding::Outward(delivery) => {
-            tally += Tally::OUTWARD;
-            (tally, Some(Arc::clone(delivery)))
+            roles |= Roles::OUTWARD;
+            (roles, Some(Arc::clone(delivery)))
         }
     }
 }
