@@ -15,7 +15,7 @@
 //! - **Vacant.** The vacant places of the pages are in one list, through the places
 //!   themselves, the one that was left last in front. So to come and to go is a few
 //!   instructions, and pages are not counted.
-//! - **Swept in time.** When fewer than `few` are left, the pages are looked
+//! - **Swept in time.** When fewer than `few` are left in them, the pages are looked
 //!   through, and the empty ones go. That is once for so many entries that have
 //!   left that it costs each of them a constant, and so seldom that a crowd that
 //!   comes and goes is not allocated anew each time: not before seven of eight
@@ -38,12 +38,6 @@ pub(crate) struct Pages<T> {
     first: Slab<T>,
     /// Most tables never have so many, and are small without.
     beyond: Option<Box<Beyond<T>>>,
-    /// The first vacant place beyond the slab (Vacant).
-    vacant: u32,
-    /// How many are here.
-    len: u32,
-    /// With fewer than this here it is time to sweep (Swept in time).
-    few: u32,
     /// How often a place was looked at.
     #[cfg(test)]
     pub(crate) looks: std::cell::Cell<u64>,
@@ -55,6 +49,12 @@ struct Beyond<T> {
     pages: Vec<Option<Box<Page<T>>>>,
     /// The numbers of those, the lowest last.
     absent: Vec<u32>,
+    /// The first vacant place (Vacant).
+    vacant: u32,
+    /// How many are here.
+    len: u32,
+    /// With fewer than this here it is time to sweep (Swept in time).
+    few: u32,
 }
 
 type Page<T> = [Place<T>; PAGE];
@@ -80,133 +80,162 @@ impl<T> Default for Pages<T> {
         Pages {
             first: Slab::new(),
             beyond: None,
-            vacant: NONE,
-            len: 0,
-            few: 0,
             #[cfg(test)]
             looks: std::cell::Cell::default(),
         }
     }
 }
 
+impl<T> Default for Beyond<T> {
+    fn default() -> Beyond<T> {
+        Beyond { pages: Vec::new(), absent: Vec::new(), vacant: NONE, len: 0, few: 0 }
+    }
+}
+
 // ---- Coming and going --------------------------------------------------------
 
 impl<T> Pages<T> {
-    /// Puts in what is made for its index. `make` must not use this table.
+    /// The index that the next one will have.
     #[inline]
-    pub(crate) fn insert_with<R>(&mut self, make: impl FnOnce(u32) -> (T, R)) -> R {
-        if self.first.len() < FIRST {
-            let vacant = self.first.vacant_entry();
-            let (new, answer) = make(vacant.key() as u32);
-            vacant.insert(new);
-            self.len += 1;
-            return answer;
+    pub(crate) fn vacant(&mut self) -> u32 {
+        match self.first.len() < FIRST {
+            true => self.first.vacant_key() as u32,
+            false => self.vacant_beyond(),
         }
-        self.insert_beyond(make)
     }
 
     #[inline(never)]
-    fn insert_beyond<R>(&mut self, make: impl FnOnce(u32) -> (T, R)) -> R {
-        if self.vacant == NONE {
-            self.add_page();
-        }
-        let index = self.vacant;
-        let (new, answer) = make(index);
-        let Some(place) = self.place_mut(index) else { not_here() };
-        let Place::Vacant(next) = *place else { not_here() };
-        *place = Place::Taken(new);
-        self.vacant = next;
-        self.len += 1;
-        answer
+    fn vacant_beyond(&mut self) -> u32 {
+        self.beyond.get_or_insert_default().vacant()
     }
 
     #[inline]
     pub(crate) fn insert(&mut self, new: T) -> u32 {
-        self.insert_with(|index| (new, index))
+        match self.first.len() < FIRST {
+            true => self.first.insert(new) as u32,
+            false => self.insert_beyond(new),
+        }
+    }
+
+    #[inline(never)]
+    fn insert_beyond(&mut self, new: T) -> u32 {
+        self.beyond.get_or_insert_default().insert(new)
     }
 
     /// Takes it out, if it is there.
     #[inline]
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
-        let gone = match (index as usize) < FIRST {
-            true => self.first.try_remove(index as usize)?,
-            false => self.remove_beyond(index)?,
-        };
-        self.len -= 1;
-        if self.len < self.few {
-            self.sweep();
+        match self.first.try_remove(index as usize) {
+            None => self.remove_beyond(index),
+            gone => gone,
         }
-        Some(gone)
     }
 
+    #[inline(never)]
     fn remove_beyond(&mut self, index: u32) -> Option<T> {
-        let vacant = self.vacant;
-        let place = self.place_mut(index)?;
-        if matches!(place, Place::Vacant(_)) {
-            return None;
+        let beyond = self.beyond.as_mut()?;
+        let gone = beyond.remove(index)?;
+        if beyond.len < beyond.few {
+            #[cfg(test)]
+            self.looks.set(self.looks.get() + beyond.places() as u64);
+            if !beyond.sweep() {
+                self.beyond = None;
+            }
         }
-        let Place::Taken(gone) = replace(place, Place::Vacant(vacant)) else { not_here() };
-        self.vacant = index;
         Some(gone)
     }
 
     /// How many are here.
-    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len as usize
+        self.first.len() + self.beyond.as_ref().map_or(0, |beyond| beyond.len as usize)
+    }
+
+    /// How many places there are, taken or not.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.first.capacity() + self.beyond.as_ref().map_or(0, |beyond| beyond.places())
+    }
+}
+
+impl<T> Beyond<T> {
+    #[inline]
+    fn vacant(&mut self) -> u32 {
+        if self.vacant == NONE {
+            self.add_page();
+        }
+        self.vacant
+    }
+
+    #[inline]
+    fn insert(&mut self, new: T) -> u32 {
+        let index = self.vacant();
+        let Some(place) = self.place_mut(index) else { not_here() };
+        let Place::Vacant(next) = replace(place, Place::Taken(new)) else { not_here() };
+        self.vacant = next;
+        self.len += 1;
+        index
+    }
+
+    #[inline]
+    fn remove(&mut self, index: u32) -> Option<T> {
+        let vacant = self.vacant;
+        let place = self.place_mut(index)?;
+        place.taken()?;
+        let Place::Taken(gone) = replace(place, Place::Vacant(vacant)) else { not_here() };
+        self.vacant = index;
+        self.len -= 1;
+        Some(gone)
     }
 
     /// Makes a page, where there was one before if there was.
     #[inline(never)]
     fn add_page(&mut self) {
-        let beyond = || Box::new(Beyond { pages: Vec::new(), absent: Vec::new() });
-        let Beyond { pages, absent } = &mut **self.beyond.get_or_insert_with(beyond);
-        let number = absent.pop().map_or(pages.len(), |number| number as usize);
-        if number == pages.len() {
-            pages.push(None);
+        let number = self.absent.pop().map_or(self.pages.len(), |number| number as usize);
+        if number == self.pages.len() {
+            self.pages.push(None);
         }
         let first = FIRST + number * PAGE;
         assert!(first < NONE as usize - PAGE, "a table is full");
         let next = |place| if place + 1 == PAGE { NONE } else { (first + place + 1) as u32 };
-        pages[number] = Some(Box::new(array::from_fn(|place| Place::Vacant(next(place)))));
+        self.pages[number] = Some(Box::new(array::from_fn(|place| Place::Vacant(next(place)))));
         self.vacant = first as u32;
-        self.few = self.places() as u32 / 8;
+        self.few = self.most_few();
     }
 
-    /// How many places there are, taken or not.
-    pub(crate) fn places(&self) -> usize {
-        let pages = self.beyond.as_ref().map_or(0, |it| it.pages.len() - it.absent.len());
-        self.first.capacity() + pages * PAGE
+    fn places(&self) -> usize {
+        (self.pages.len() - self.absent.len()) * PAGE
     }
 
-    /// Gives the empty pages back.
+    /// An eighth; but of one page none, so that it is not made and given back by
+    /// those who come and go at the edge.
+    fn most_few(&self) -> u32 {
+        (self.places() as u32 - PAGE as u32) / 8
+    }
+
+    /// Gives the empty pages back. Answers whether there are others.
     #[cold]
     #[inline(never)]
-    fn sweep(&mut self) {
-        #[cfg(test)]
-        self.looks.set(self.looks.get() + self.places() as u64);
-        let Some(beyond) = &mut self.beyond else { return };
+    fn sweep(&mut self) -> bool {
         let is_empty = |page: &Page<T>| page.iter().all(|place| place.taken().is_none());
-        for page in &mut beyond.pages {
+        for page in &mut self.pages {
             page.take_if(|page| is_empty(page));
         }
-        let end = beyond.pages.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        beyond.pages.truncate(end);
-        beyond.pages.shrink_to(2 * end);
+        let end = self.pages.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.pages.truncate(end);
+        self.pages.shrink_to(2 * end);
 
         // From the back, so that those in front are taken first.
-        (self.vacant, beyond.absent) = (NONE, Vec::new());
-        for (number, page) in beyond.pages.iter_mut().enumerate().rev() {
+        (self.vacant, self.absent) = (NONE, Vec::new());
+        for (number, page) in self.pages.iter_mut().enumerate().rev() {
             match page {
                 Some(page) => link(&mut page[..], FIRST + number * PAGE, &mut self.vacant),
-                None => beyond.absent.push(number as u32),
+                None => self.absent.push(number as u32),
             }
         }
-        if end == 0 {
-            (self.beyond, self.few) = (None, 0);
-        } else {
-            self.few = (self.places() as u32 / 8).min(self.len / 2).max(1);
+        if end > 0 {
+            self.few = self.most_few().min(self.len / 2).max(1);
         }
+        end > 0
     }
 }
 
@@ -227,30 +256,23 @@ impl<T> Pages<T> {
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        match (index as usize) < FIRST {
-            true => self.first.get(index as usize),
-            false => self.beyond.as_ref()?.place(index)?.taken(),
+        match self.first.get(index as usize) {
+            None => self.beyond.as_ref()?.place(index)?.taken(),
+            here => here,
         }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        if (index as usize) < FIRST {
-            #[cfg(test)]
-            self.looks.set(self.looks.get() + 1);
-            return self.first.get_mut(index as usize);
-        }
-        match self.place_mut(index)? {
-            Place::Vacant(_) => None,
-            Place::Taken(here) => Some(here),
-        }
-    }
-
-    /// A place beyond the slab.
-    fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        self.beyond.as_mut()?.place_mut(index)
+        match self.first.get_mut(index as usize) {
+            None => match self.beyond.as_mut()?.place_mut(index)? {
+                Place::Vacant(_) => None,
+                Place::Taken(here) => Some(here),
+            },
+            here => here,
+        }
     }
 
     /// All that are here.
@@ -262,6 +284,7 @@ impl<T> Pages<T> {
 }
 
 impl<T> Beyond<T> {
+    /// None if there is no page, or none for such an index.
     #[inline]
     fn place(&self, index: u32) -> Option<&Place<T>> {
         let index = (index as usize).wrapping_sub(FIRST);

@@ -22,6 +22,8 @@ use crate::run_queue::{Entry, RunQueue};
 pub(crate) struct Table {
     slots: Pages<TaskRc>,
     queue: RunQueue,
+    /// How many tasks are here.
+    live: usize,
     /// How many tasks have ever been here: the serial of the youngest.
     serial: u64,
 }
@@ -39,7 +41,7 @@ pub(crate) enum Next {
 
 impl Table {
     pub(crate) fn new(queue: RunQueue) -> Table {
-        Table { slots: Pages::default(), queue, serial: 0 }
+        Table { slots: Pages::default(), queue, live: 0, serial: 0 }
     }
 
     /// Wakes a task.
@@ -103,13 +105,11 @@ impl Table {
     /// id, and answers with it and something else, which is handed on.
     #[inline]
     pub(crate) fn enroll<R>(&mut self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
-        let serial = self.serial + 1;
-        let (id, answer) = self.slots.insert_with(|slot| {
-            let id = TaskId::new(serial, slot as usize);
-            let (task, answer) = make(id);
-            debug_assert!(task.header().queued.get() == Queued::Yes, "what a new header says");
-            (task, (id, answer))
-        });
+        let id = TaskId::new(self.serial + 1, self.slots.vacant() as usize);
+        let (task, answer) = make(id);
+        debug_assert!(task.header().queued.get() == Queued::Yes, "what a new header says");
+        self.slots.insert(task);
+        self.live += 1;
         self.serial = id.number();
         self.queue.push_task(id.ticket());
         answer
@@ -120,6 +120,7 @@ impl Table {
     #[inline]
     pub(crate) fn strike_off(&mut self, id: TaskId) -> Option<TaskRc> {
         let task = self.slots.remove(id.slot() as u32)?;
+        self.live -= 1;
         debug_assert_eq!(task.header().id, id, "a live task is in its slot");
         Some(task)
     }
@@ -141,7 +142,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn live(&self) -> usize {
-        self.slots.len()
+        self.live
     }
 
     /// The serial of the youngest task so far.
