@@ -265,10 +265,6 @@ impl Callbacks {
         Some(callback)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty() // one that has nothing but gaps has none
-    }
-
     pub(crate) fn into_list(self) -> impl Iterator<Item = (u64, Callback)> {
         let there = |(number, callback): (u64, Option<Callback>)| Some((number, callback?));
         self.list.into_iter().filter_map(there)
@@ -563,15 +559,6 @@ impl Header {
         self.askers.get() == 0 && self.onlookers.get() == 0
     }
 
-    /// Whether somebody waits for it of whom the header does not say.
-    #[inline]
-    pub(crate) fn has_rare_waiters(&self) -> bool {
-        let waits = |rare: &mut Rare| {
-            rare.awaiter.is_some() || rare.guardian.is_some() || !rare.callbacks.is_empty()
-        };
-        self.if_rare(waits) == Some(true)
-    }
-
     /// Whether there are members of its region, whom its end concerns.
     #[inline]
     pub(crate) fn has_region(&self) -> bool {
@@ -595,7 +582,7 @@ impl Header {
 
     #[inline]
     pub(crate) fn is_finished(&self) -> bool {
-        self.ending().is_some()
+        matches!(self.life.get(), Life::Ended(_))
     }
 
     // The transitions, applied: decide with the table, keep the next state.
@@ -611,12 +598,14 @@ impl Header {
     #[inline]
     pub(crate) fn is_to_be_queued(&self) -> bool {
         let queued = self.queued.get();
+        if queued == Queued::No {
+            self.queued.set(Queued::Yes);
+            return true;
+        }
         if queued == Queued::Aside {
             self.queued.set(Queued::Woken);
-        } else if queued == Queued::No {
-            self.queued.set(Queued::Yes);
         }
-        queued == Queued::No
+        false
     }
 
     pub(crate) fn request_cancel(&self) -> CancelAnswer {

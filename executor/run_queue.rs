@@ -67,13 +67,20 @@ impl RunQueue {
     /// Begins a batch: everything in line. Answers how many that is.
     #[inline]
     pub(crate) fn begin_batch(&mut self) -> usize {
-        if let Some(shuffle) = &mut self.shuffle {
-            shuffle.draw(&mut self.line);
+        if self.shuffle.is_some() {
+            self.draw();
         }
         if self.line.places.len() > KEPT {
             self.halve();
         }
         self.line.len()
+    }
+
+    #[cold]
+    fn draw(&mut self) {
+        if let Some(shuffle) = &mut self.shuffle {
+            shuffle.draw(&mut self.line);
+        }
     }
 
     #[inline]
@@ -114,7 +121,6 @@ impl RunQueue {
 impl Shuffle {
     /// Draws an order for those who have come since the last time; those before
     /// them keep theirs.
-    #[cold]
     fn draw(&mut self, line: &mut Line) {
         let left = self.drawn.wrapping_sub(line.first);
         let left = if left <= line.len() { left } else { 0 };
@@ -150,7 +156,7 @@ impl Line {
     #[inline]
     fn push(&mut self, bits: u64) {
         if self.len() == self.places.len() {
-            self.move_to((self.len() * 2).max(16));
+            self.grow();
         }
         let places = self.places.len();
         self.places[self.end & (places - 1)] = bits;
@@ -182,6 +188,12 @@ impl Line {
     fn put(&mut self, place: usize, bits: u64) {
         let places = self.places.len();
         self.places[self.first.wrapping_add(place) & (places - 1)] = bits;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.move_to((self.len() * 2).max(16));
     }
 
     /// Moves the line to a ring with so many places, a power of two.

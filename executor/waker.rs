@@ -25,6 +25,7 @@ pub(crate) fn is_waker_of(waker: &std::task::Waker, name: Name) -> bool {
     name_of(waker) == Some(name)
 }
 
+#[inline]
 fn wake(name: Name) {
     current::with(|state| match state {
         Some(state) if state.number == name.executor() => state.wake(name.ticket()),
@@ -41,12 +42,12 @@ mod carrier {
     use std::task::{RawWaker, RawWakerVTable, Waker};
 
     /// One for the whole program, so that `will_wake` can compare its address.
-    static VTABLE: RawWakerVTable = RawWakerVTable::new(
-        |data| RawWaker::new(data, &VTABLE),
-        |data| wake(to_name(data)),
-        |data| wake(to_name(data)),
-        |_| (),
-    );
+    static VTABLE: RawWakerVTable =
+        RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), wake_data, wake_data, |_| ());
+
+    fn wake_data(data: *const ()) {
+        wake(to_name(data));
+    }
 
     fn to_name(data: *const ()) -> Name {
         Name::from_bits(data.addr() as u64)
