@@ -39,27 +39,24 @@ impl State {
     pub(crate) fn ended(&self, task: &TaskRc) {
         let header = task.header();
         self.strike_off(header.id);
-        match header.ending().expect("its life has ended") {
-            Ending::Succeeded => {
-                add_one(&self.counts.succeeded);
-                if self.settings.debug {
-                    self.report_ignored_cancellation(header);
-                }
+        if header.ending() == Some(Ending::Succeeded) {
+            add_one(&self.counts.succeeded);
+            if self.settings.debug {
+                self.report_ignored_cancellation(header);
             }
-            Ending::Cancelled => self.count_cancelled(task.as_ref()),
-            Ending::Failed | Ending::Panicked => self.count_failed(task),
+        } else {
+            self.count_unsuccessful(task);
         }
         if header.askers.get() == 0 {
             task.as_ref().discard();
         }
-        match (header.has_rare_waiters(), header.awaited_by()) {
-            (false, AwaitedBy::Nobody) => {}
-            (false, AwaitedBy::Task(name)) => self.wake_task(name),
-            (false, AwaitedBy::Member(key)) => self.wake_member(key),
-            (true, _) => self.wake_waiters(header),
+        if header.has_rare() {
+            return self.wake_all(header);
         }
-        if header.has_region() {
-            self.wake_outlived(header);
+        match header.awaited_by() {
+            AwaitedBy::Nobody => {}
+            AwaitedBy::Task(name) => self.wake_task(name),
+            AwaitedBy::Member(key) => self.wake_member(key),
         }
     }
 
@@ -108,6 +105,13 @@ impl State {
     }
 
     #[inline(never)]
+    fn count_unsuccessful(&self, task: &TaskRc) {
+        match task.header().ending() {
+            Some(Ending::Cancelled) => self.count_cancelled(task.as_ref()),
+            _ => self.count_failed(task),
+        }
+    }
+
     fn count_cancelled(&self, task: Pin<&dyn AnyTask>) {
         add_one(&self.counts.cancelled);
         if !self.hears_cancellations.get() {
@@ -132,7 +136,6 @@ impl State {
         }
     }
 
-    #[inline(never)]
     fn count_failed(&self, task: &TaskRc) {
         let header = task.header();
         add_one(&self.counts.failed);
@@ -154,16 +157,20 @@ impl State {
         }
     }
 
-    /// Wakes the awaiter and queues the callbacks, in the order in which they
-    /// came.
+    /// Wakes all whom the end of a task concerns that has rare things: the group,
+    /// then the awaiter and the callbacks, in the order in which they came, then
+    /// the members of its region.
     #[inline(never)]
-    fn wake_waiters(&self, header: &Header) {
+    fn wake_all(&self, header: &Header) {
         let awaiter = header.awaiter_to_wake();
         let rare = header.if_rare(|rare| (rare.guardian.take(), take(&mut rare.callbacks)));
         let (guardian, callbacks) = rare.unwrap_or_default();
         let guardian_waits = guardian.and_then(|guardian| guardian.ended());
         guardian_waits.into_iter().for_each(|waker| self.wake_foreign(waker));
         self.wake_in_order(awaiter, callbacks);
+        if header.has_region() {
+            self.wake_outlived(header);
+        }
     }
 
     fn wake_in_order(&self, mut awaiter: Option<Awaiter>, callbacks: Callbacks) {
