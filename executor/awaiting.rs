@@ -33,10 +33,14 @@ impl<T> Future for Task<T> {
     #[track_caller]
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.is_finished() && self.header().onlookers.get() == 0 {
-            return self.poll_finished(cx);
+        let header = self.header();
+        if !header.is_finished() || header.onlookers.get() > 0 {
+            return self.poll_pending(cx);
         }
-        self.poll_pending(cx)
+        match header.awaited_by() {
+            AwaitedBy::Nobody if !header.has_rare() => self.answer(),
+            _ => self.poll_finished(cx),
+        }
     }
 }
 
@@ -202,13 +206,12 @@ impl<T> Task<T> {
         }
     }
 
-    /// The await of a task that has finished.
-    #[inline]
+    /// The await of a task that has finished, and was awaited before or has rare
+    /// things.
+    #[inline(never)]
     #[track_caller]
     fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<T, TaskError>> {
-        let header = self.header();
-        match header.awaited_by() {
-            AwaitedBy::Nobody if !header.has_rare() => {}
+        match self.header().awaited_by() {
             _ if self.is_told_to_stay(cx) => return Poll::Pending,
             AwaitedBy::Member(key) => {
                 self.home().leave_region(key);
@@ -219,6 +222,12 @@ impl<T> Task<T> {
         if self.header().is_awaited() {
             self.drop_awaiter();
         }
+        self.answer()
+    }
+
+    #[inline]
+    #[track_caller]
+    fn answer(&mut self) -> Poll<Result<T, TaskError>> {
         match self.take_now() {
             Some(outcome) => Poll::Ready(outcome),
             None => awaited_after_taken(),

@@ -151,8 +151,9 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
-    if let Some(kind) = refusal(home) {
-        return Err(kind);
+    if home.phase.get() == Phase::Closed {
+        home.count_refused();
+        return Err(SpawnErrorKind::Closed);
     }
     let cell = home.enroll(|id| {
         let header = Header::new(id, place, home.running.get());
@@ -160,20 +161,11 @@ where
         cell.begin(future);
         (cell.clone().into_task(), cell)
     });
-    Ok(Task::new(cell.into_join()))
-}
-
-#[inline]
-fn refusal(home: &State) -> Option<SpawnErrorKind> {
-    let kind = if home.phase.get() == Phase::Closed {
-        SpawnErrorKind::Closed
-    } else if !home.has_room() {
-        SpawnErrorKind::Full
-    } else {
-        return None;
+    let Some(cell) = cell else {
+        home.count_refused();
+        return Err(SpawnErrorKind::Full);
     };
-    home.count_refused();
-    Some(kind)
+    Ok(Task::new(cell.into_join()))
 }
 
 /// As [`refuse`], for one that was given back.

@@ -227,19 +227,18 @@ impl State {
         self.table.borrow().youngest_first()
     }
 
-    /// Whether the table has room for another.
-    #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        self.live() < self.settings.max_tasks as usize
-    }
-
-    /// Puts a new task into the table and into the queue: see
+    /// Puts a new task into the table and into the queue, if there is room: see
     /// [`Table::enroll`]. `make` must not call foreign code.
     #[inline]
-    pub(crate) fn enroll<R>(&self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
-        let answer = self.table.borrow_mut().enroll(make);
+    pub(crate) fn enroll<R>(&self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> Option<R> {
+        let mut table = self.table.borrow_mut();
+        if table.live() >= self.settings.max_tasks as usize {
+            return None;
+        }
+        let answer = table.enroll(make);
+        drop(table);
         self.rouse();
-        answer
+        Some(answer)
     }
 
     pub(crate) fn push_callback(&self, callback: Callback) {
