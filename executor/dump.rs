@@ -36,7 +36,13 @@ use std::fmt;
 pub struct Dump {
     /// How it is written. An error of `block_on` may hold a dump, so that every
     /// program can print one; but only one that makes dumps has this linked in.
-    write: fn(&Dump, &mut fmt::Formatter<'_>) -> fmt::Result,
+    write: fn(&Seen, &mut fmt::Formatter<'_>) -> fmt::Result,
+    /// Apart, so that such an error is small, and every answer of `block_on` with it.
+    seen: Box<Seen>,
+}
+
+#[derive(Clone)]
+struct Seen {
     now: Instant,
     /// The oldest first, so that a task is found by halving.
     tasks: Vec<Dumped>,
@@ -66,8 +72,7 @@ impl Dump {
             Entry::Task(ticket) => tenant(ticket),
             Entry::Callback => None,
         });
-        let mut dump = Dump {
-            write: Dump::write,
+        let mut seen = Seen {
             now: state.latest(),
             tasks: live.iter().map(|task| Dumped::new(state.info(task.header()))).collect(),
             ready: ready.collect(),
@@ -77,7 +82,7 @@ impl Dump {
         // Whoever is named, if it is one of ours.
         let ours = |name: Name| tenant(name.ticket()).filter(|_| name.executor() == state.number);
         for (deadline, name) in wheel.iter() {
-            if let Some(sleeper) = dump.task(name.and_then(ours)) {
+            if let Some(sleeper) = seen.task(name.and_then(ours)) {
                 sleeper.timers.push(deadline);
             }
         }
@@ -88,16 +93,32 @@ impl Dump {
                 AwaitedBy::Member(key) => state.members.borrow().task_of(key).and_then(ours),
                 AwaitedBy::Nobody => header.rarely_awaited_by(name_of).and_then(ours),
             };
-            if let Some(awaiter) = dump.task(awaiter) {
+            if let Some(awaiter) = seen.task(awaiter) {
                 awaiter.awaits.push(header.id);
             }
         }
         for task in state.held_failures() {
-            dump.unretrieved.push(state.info(task.header()));
+            seen.unretrieved.push(state.info(task.header()));
         }
-        dump
+        Dump { write: Seen::write, seen: Box::new(seen) }
     }
 
+    /// The live tasks, the oldest first.
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskInfo> + '_ {
+        self.seen.tasks.iter().map(|dumped| &dumped.info)
+    }
+
+    /// Tasks that await one another in a circle; each circle once.
+    ///
+    /// None of them can ever go on, unless it waits beside that for something
+    /// that is unknown here (a `select!` with a channel, say). A circle in which
+    /// a task awaits several others is not found.
+    pub fn cycles(&self) -> Vec<Vec<TaskId>> {
+        self.seen.cycles()
+    }
+}
+
+impl Seen {
     fn place(&self, id: TaskId) -> Option<usize> {
         self.tasks.binary_search_by_key(&id, |dumped| dumped.info.id()).ok()
     }
@@ -107,17 +128,7 @@ impl Dump {
         Some(&mut self.tasks[place])
     }
 
-    /// The live tasks, the oldest first.
-    pub fn tasks(&self) -> impl Iterator<Item = &TaskInfo> + '_ {
-        self.tasks.iter().map(|dumped| &dumped.info)
-    }
-
-    /// Tasks that await one another in a circle; each circle once.
-    ///
-    /// None of them can ever go on, unless it waits beside that for something
-    /// that is unknown here (a `select!` with a channel, say). A circle in which
-    /// a task awaits several others is not found.
-    pub fn cycles(&self) -> Vec<Vec<TaskId>> {
+    fn cycles(&self) -> Vec<Vec<TaskId>> {
         let mut cycles = Vec::new();
         // On which walk a task was met first: each is walked through once.
         let mut met = vec![None; self.tasks.len()];
@@ -214,13 +225,13 @@ impl Dumped {
 /// The tree of tasks as text.
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (self.write)(self, f)
+        (self.write)(&self.seen, f)
     }
 }
 
 /// The same.
 impl fmt::Debug for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (self.write)(self, f)
+        (self.write)(&self.seen, f)
     }
 }

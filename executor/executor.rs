@@ -214,15 +214,15 @@ impl Executor {
         let place = Location::caller();
         // Nobody is roused yet: `on_wake` might take a turn, and the main is not there.
         let stub = state.table.borrow_mut().enroll(|id| {
-            let stub = MainStub::make(Header::new(id, place, None), state);
+            let stub = MainStub::make(state, || Header::new(id, place, None));
             (stub.clone().into_task(), stub)
         });
         let stage = pin!(Stage { empty: () });
-        let body = pin!(MainBody::new(stub.clone(), state.clone(), stage, main));
+        let body = pin!(MainBody::new(&stub, stage, main));
         let body = body.into_ref();
         state.interrupts.set(0);
         // Until the answer is made an interrupt is for this main.
-        let _guard = MainGuard::new(state, stub.header.id);
+        let _guard = MainGuard::new(state, &stub.header);
         let stalled = stub.with_body(body, || {
             state.rouse(); // a host that waits is to look what the main has left
             self.drive(&stub.header)
@@ -269,13 +269,13 @@ impl Executor {
             let main = outcome.map(|value| self.drop_value(value)).err();
             return Err(RunError::Interrupted { main });
         }
-        let instead = match (state.stop.take(), stalled) {
-            (Some(report), _) => RunError::ShutDown(report),
-            (None, Some(dump)) => RunError::Stalled(dump),
-            (None, None) => {
-                state.retrieved(main);
-                return Ok(outcome?);
-            }
+        let instead = match state.stop.take().map(RunError::ShutDown) {
+            None => stalled.map(RunError::Stalled),
+            shut_down => shut_down,
+        };
+        let Some(instead) = instead else {
+            state.retrieved(main);
+            return Ok(outcome?);
         };
         // The caller is given something else than how the main ended.
         match outcome {
@@ -421,21 +421,22 @@ fn refuse_main<F>(state: &State, main: &mut Parcel<F>) {
 /// if something unwinds that should not.
 struct MainGuard<'a> {
     state: &'a State,
-    id: TaskId,
+    main: &'a Header,
 }
 
 impl<'a> MainGuard<'a> {
-    fn new(state: &'a State, id: TaskId) -> MainGuard<'a> {
-        state.main.set(Some(id));
-        MainGuard { state, id }
+    fn new(state: &'a State, main: &'a Header) -> MainGuard<'a> {
+        state.main.set(Some(main.id));
+        MainGuard { state, main }
     }
 }
 
 impl Drop for MainGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.state.main.set(None);
-        if let Some(stub) = self.state.task(self.id) {
-            self.state.abandoned(stub.header());
+        if !self.main.is_finished() {
+            self.state.abandoned(self.main);
         }
     }
 }

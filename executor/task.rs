@@ -425,8 +425,10 @@ unsafe impl HeaderFirst for MainStub {
 
 #[allow(unsafe_code)]
 impl MainStub {
-    pub(crate) fn make(header: Header, home: &Rc<State>) -> Counted<MainStub> {
-        Counted::new(&home.pool, || MainStub { header, home: home.clone(), body: Cell::new(None) })
+    #[inline]
+    pub(crate) fn make(home: &Rc<State>, header: impl FnOnce() -> Header) -> Counted<MainStub> {
+        let stub = || MainStub { header: header(), home: home.clone(), body: Cell::new(None) };
+        Counted::new(&home.pool, stub)
     }
 
     /// Does `work`, during which the stub knows where its main is.
@@ -467,8 +469,7 @@ impl MainStub {
 
 /// The future of a main, on the stack of whoever called `block_on`.
 pub(crate) struct MainBody<'a, F: Future, T> {
-    stub: Counted<MainStub>,
-    home: Rc<State>,
+    stub: &'a MainStub,
     stage: Pin<&'a UnsafeCell<Stage<F, T>>>,
 }
 
@@ -476,15 +477,14 @@ impl<'a, T, F: Future<Output = anyhow::Result<T>>> MainBody<'a, F, T> {
     /// On a stage on which nothing stands.
     #[allow(unsafe_code)]
     pub(crate) fn new(
-        stub: Counted<MainStub>,
-        home: Rc<State>,
+        stub: &'a MainStub,
         stage: Pin<&'a mut Stage<F, T>>,
         future: &mut Parcel<F>,
     ) -> MainBody<'a, F, T> {
         stub.header.within.set(Within::Empty);
         // SAFETY: the same place, seen as one that is shared; it stays pinned.
         let stage = unsafe { stage.map_unchecked_mut(UnsafeCell::from_mut) }.into_ref();
-        let body = MainBody { stub, home, stage };
+        let body = MainBody { stub, stage };
         body.place().begin(future);
         body
     }
@@ -500,7 +500,7 @@ impl<'a, T, F: Future<Output = anyhow::Result<T>>> MainBody<'a, F, T> {
 
 impl<T, F: Future<Output = anyhow::Result<T>>> Staged<F, T> for MainBody<'_, F, T> {
     fn home(&self) -> &State {
-        &self.home
+        &self.stub.home
     }
 
     fn place(&self) -> Place<'_, F, T> {
@@ -520,7 +520,7 @@ impl<F: Future, T> Drop for MainBody<'_, F, T> {
             && let Err(panicked) = catch(|| self.place().clear())
         {
             let message = "a main panicked while it was dropped";
-            report_panic(&self.home, &self.stub.header, message, panicked);
+            report_panic(&self.stub.home, &self.stub.header, message, panicked);
         }
     }
 }
