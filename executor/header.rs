@@ -597,15 +597,19 @@ impl Header {
     /// Whether it is to be put into the queue, now that it is woken.
     #[inline]
     pub(crate) fn is_to_be_queued(&self) -> bool {
-        let queued = self.queued.get();
-        if queued == Queued::No {
-            self.queued.set(Queued::Yes);
-            return true;
+        if self.queued.get() != Queued::No {
+            self.wake_aside();
+            return false;
         }
-        if queued == Queued::Aside {
+        self.queued.set(Queued::Yes);
+        true
+    }
+
+    #[cold]
+    fn wake_aside(&self) {
+        if self.queued.get() == Queued::Aside {
             self.queued.set(Queued::Woken);
         }
-        false
     }
 
     pub(crate) fn request_cancel(&self) -> CancelAnswer {

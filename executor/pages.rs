@@ -136,13 +136,17 @@ impl<T> Pages<T> {
         let beyond = self.beyond.as_mut()?;
         let gone = beyond.remove(index)?;
         if beyond.len < beyond.few {
-            #[cfg(test)]
-            self.looks.set(self.looks.get() + beyond.places() as u64);
-            if !beyond.sweep() {
-                self.beyond = None;
-            }
+            self.sweep();
         }
         Some(gone)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sweep(&mut self) {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + self.places() as u64);
+        self.beyond.take_if(|beyond| !beyond.sweep());
     }
 
     /// How many are here.
@@ -170,7 +174,8 @@ impl<T> Beyond<T> {
     fn insert(&mut self, new: T) -> u32 {
         let index = self.vacant();
         let Some(place) = self.place_mut(index) else { not_here() };
-        let Place::Vacant(next) = replace(place, Place::Taken(new)) else { not_here() };
+        let Place::Vacant(next) = *place else { not_here() };
+        *place = Place::Taken(new);
         self.vacant = next;
         self.len += 1;
         index
@@ -213,8 +218,6 @@ impl<T> Beyond<T> {
     }
 
     /// Gives the empty pages back. Answers whether there are others.
-    #[cold]
-    #[inline(never)]
     fn sweep(&mut self) -> bool {
         let is_empty = |page: &Page<T>| page.iter().all(|place| place.taken().is_none());
         for page in &mut self.pages {
