@@ -360,7 +360,7 @@ impl State {
     }
 
     /// Sets a timer that wakes `whom`.
-    #[inline]
+    #[inline(always)] // of a sleep that is set and dropped it is a sixteenth
     pub(crate) fn set_timer(&self, deadline: Instant, whom: Whom) -> TimerKey {
         self.rouse_if_earlier(deadline);
         self.wheel.borrow_mut().insert(deadline, whom)
@@ -390,7 +390,9 @@ impl State {
             Waits::Another => {
                 let whom = Whom::of(name, waker); // foreign: no borrow is held
                 let replaced = self.wheel.borrow_mut().set_whom(key, whom);
-                self.drop_whom(replaced);
+                if let Some(Whom::Other(waker)) = replaced {
+                    self.drop_waker(waker);
+                }
             }
         }
         Poll::Pending
@@ -398,13 +400,16 @@ impl State {
 
     #[inline]
     pub(crate) fn remove_timer(&self, key: TimerKey) {
-        let whom = self.wheel.borrow_mut().remove(key);
-        self.drop_whom(whom); // after the borrow: it may be foreign
+        let waker = self.wheel.borrow_mut().remove(key);
+        if let Some(waker) = waker {
+            self.drop_waker(waker); // after the borrow: it is foreign
+        }
     }
 
     /// Whether what is ready without having waited may say so to the task that is
     /// being polled: so often a turn. Otherwise a loop around it (a late interval,
     /// a sleep of zero) would never suspend, and nobody else had a turn.
+    #[inline(never)]
     pub(crate) fn goes_on_at_once(&self, most: u32) -> bool {
         let (turn, running) = (self.turns.get(), self.running.get());
         let (last_turn, task, times) = self.at_once.get();
@@ -441,14 +446,6 @@ impl State {
     #[inline(never)]
     pub(crate) fn drop_waker(&self, waker: Waker) {
         self.drop_quietly("a waker panicked while it was dropped", waker);
-    }
-
-    /// Drops whoever would have been woken.
-    #[inline]
-    pub(crate) fn drop_whom(&self, whom: Option<Whom>) {
-        if let Some(Whom::Other(waker)) = whom {
-            self.drop_waker(waker);
-        }
     }
 
     pub(crate) fn take_reports(&self) -> VecDeque<Report> {

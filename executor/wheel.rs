@@ -95,7 +95,7 @@ pub(crate) struct Wheel {
     others: Pages<Waker>,
     levels: [Level; LEVELS],
     /// Which levels have timers, a bit each.
-    occupied: u8,
+    occupied: u64,
     /// The present, in widths of the lowest level's slots.
     present: u64,
     /// Room for sorting, kept from one use to the next.
@@ -129,7 +129,7 @@ fn seat_of(call: Call) -> Option<u32> {
 
 impl Wheel {
     /// Sets a timer. One that is past is due at the next [`fire`](Wheel::fire).
-    #[inline]
+    #[inline(always)] // as `set_timer`
     pub(crate) fn insert(&mut self, deadline: Instant, whom: Whom) -> TimerKey {
         let call = self.note(whom);
         let index = self.timers.insert(Timer::new(deadline, call));
@@ -137,13 +137,16 @@ impl Wheel {
         TimerKey(index)
     }
 
-    /// Takes a timer off. Answers whom it would have woken, to be dropped where
-    /// no borrow is held: it may be foreign code.
+    /// Takes a timer off. Answers the waker that it would have woken, if that has
+    /// no name, to be dropped where no borrow is held: it may be foreign code.
     #[inline]
-    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Whom> {
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
         let timer = self.timers.remove(key.0)?;
         self.unlink(timer);
-        self.forget(timer.call)
+        match name_of(timer.call) {
+            Some(_) => None,
+            None => self.forget_other(timer.call),
+        }
     }
 
     /// Fires what is due: appends those whom it wakes to `due`, in order of
@@ -219,12 +222,13 @@ impl Wheel {
     #[inline]
     #[must_use]
     pub(crate) fn reset(&mut self, key: &TimerKey, deadline: Instant) -> bool {
-        let timer = self.timers[key.0];
+        let timer = &mut self.timers[key.0];
         if timer.call == NOBODY {
             return false;
         }
-        self.unlink(timer);
-        self.timers[key.0] = Timer::new(deadline, timer.call);
+        let before = *timer;
+        *timer = Timer::new(deadline, before.call);
+        self.unlink(before);
         self.file(key.0, deadline);
         true
     }
@@ -301,13 +305,13 @@ impl Wheel {
         match name_of(call) {
             Some(name) => Some(Whom::Task(name)),
             None if call == NOBODY => None,
-            None => self.forget_other(call),
+            None => self.forget_other(call).map(Whom::Other),
         }
     }
 
     #[inline(never)]
-    fn forget_other(&mut self, call: Call) -> Option<Whom> {
-        self.others.remove(seat_of(call)?).map(Whom::Other)
+    fn forget_other(&mut self, call: Call) -> Option<Waker> {
+        self.others.remove(seat_of(call)?)
     }
 }
 
@@ -323,7 +327,7 @@ impl Wheel {
         // The highest base-64 digit in which they differ; none: the lowest.
         let level = (differs | 1).ilog2() / LEVEL_BITS;
         let slot = (moment >> (level * LEVEL_BITS)) as usize % SLOTS;
-        (level as usize, slot)
+        (level as usize % LEVELS, slot)
     }
 
     /// The first slot with timers in it.

@@ -94,7 +94,7 @@ impl Interval {
         if period.is_zero() {
             return Err(ZeroInterval);
         }
-        let next = Sleep::until(home, start);
+        let next = Sleep::until(&home, start);
         Ok(Interval { next, period, missed_ticks: MissedTicks::Burst })
     }
 

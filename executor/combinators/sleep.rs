@@ -1,7 +1,7 @@
 //! Waiting for a moment of the executor's clock.
 
 use crate::clock::Instant;
-use crate::current::state_for;
+use crate::current::with_state;
 use crate::state::State;
 use crate::waker::name_of;
 use crate::wheel::{TimerKey, Whom};
@@ -43,7 +43,7 @@ use std::time::Duration;
 /// ```
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::after(state_for("sleep"), duration)
+    with_state("sleep", |home| Sleep::after(home, duration))
 }
 
 /// Waits until the clock reads `deadline`.
@@ -60,7 +60,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// Dropping it takes its timer off the wheel and does nothing else.
 #[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::until(state_for("sleep_until"), deadline)
+    with_state("sleep_until", |home| Sleep::until(home, deadline))
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -83,17 +83,21 @@ const RESET_TO_THE_PAST: u64 = u64::MAX;
 
 /// So many sleeps and deadlines of a task are over in one turn without having
 /// waited. More than one, so that those of nested deadlines are over together.
-pub(crate) const MOST_AT_ONCE: u32 = 16;
+const MOST_AT_ONCE: u32 = 16;
 
 impl Sleep {
-    pub(crate) fn after(home: Rc<State>, duration: Duration) -> Sleep {
-        let deadline = home.now() + duration;
-        Sleep { made_in: home.turns.get(), home, deadline, timer: None }
+    pub(crate) fn after(home: &Rc<State>, duration: Duration) -> Sleep {
+        Sleep::new(home, home.now() + duration)
     }
 
-    pub(crate) fn until(home: Rc<State>, deadline: Instant) -> Sleep {
+    pub(crate) fn until(home: &Rc<State>, deadline: Instant) -> Sleep {
         home.now(); // so that a deadline in the past is known to be past
-        Sleep { made_in: home.turns.get(), home, deadline, timer: None }
+        Sleep::new(home, deadline)
+    }
+
+    #[inline]
+    fn new(home: &Rc<State>, deadline: Instant) -> Sleep {
+        Sleep { made_in: home.turns.get(), home: home.clone(), deadline, timer: None }
     }
 
     /// When it resolves.
@@ -129,8 +133,7 @@ impl Sleep {
         match &self.timer {
             None if self.is_over() => Poll::Ready(()),
             None => self.wait(cx),
-            Some(_) if self.made_in == RESET_TO_THE_PAST => Poll::Ready(()),
-            Some(timer) => self.home.poll_timer(timer, name_of(cx.waker()), cx.waker()),
+            Some(timer) => self.poll_timer(timer, cx),
         }
     }
 
@@ -139,10 +142,10 @@ impl Sleep {
     #[inline]
     pub(crate) fn poll_fairly(&mut self, cx: &Context<'_>, most: u32) -> Poll<()> {
         match &self.timer {
-            None if self.is_over() => self.goes_on_at_once(cx, most),
+            None if self.is_over() && self.home.goes_on_at_once(most) => Poll::Ready(()),
             None => self.wait(cx),
-            Some(_) => {
-                let polled = self.poll_plainly(cx);
+            Some(timer) => {
+                let polled = self.poll_timer(timer, cx);
                 if polled.is_ready() {
                     self.forget_timer(); // asked again, it has not waited
                 }
@@ -151,9 +154,12 @@ impl Sleep {
         }
     }
 
-    #[inline(never)]
-    fn goes_on_at_once(&mut self, cx: &Context<'_>, most: u32) -> Poll<()> {
-        if self.home.goes_on_at_once(most) { Poll::Ready(()) } else { self.wait(cx) }
+    #[inline]
+    fn poll_timer(&self, timer: &TimerKey, cx: &Context<'_>) -> Poll<()> {
+        match self.made_in {
+            RESET_TO_THE_PAST => Poll::Ready(()),
+            _ => self.home.poll_timer(timer, name_of(cx.waker()), cx.waker()),
+        }
     }
 
     #[inline]
@@ -164,7 +170,7 @@ impl Sleep {
     }
 
     /// Sets the timer. If it is over already, that is due in the next turn.
-    #[inline]
+    #[inline(always)] // as `set_timer`
     fn wait(&mut self, cx: &Context<'_>) -> Poll<()> {
         let whom = Whom::of(name_of(cx.waker()), cx.waker());
         self.timer = Some(self.home.set_timer(self.deadline, whom));

@@ -11,10 +11,10 @@
 //! each knows the earliest of those around it while it is polled.
 
 use super::around::{Around, Wrapped};
-use super::sleep::{MOST_AT_ONCE, Sleep};
+use super::sleep::Sleep;
 use crate::cancelling::{MOST_DELIVERIES, with_running_task};
 use crate::clock::Instant;
-use crate::current::state_for;
+use crate::current::with_state;
 use crate::descent::Around as Surroundings;
 use crate::gives_way::{GaveWay, Way};
 use crate::pages::Pages;
@@ -650,11 +650,13 @@ impl Due {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = match *self {
             Due::Set(ref mut sleep) => return sleep.poll_plainly(cx),
-            Due::In(limit) => self.set(Sleep::after(state_for("timeout"), limit)),
-            Due::At(deadline, name) => self.set(Sleep::until(state_for(name), deadline)),
+            Due::In(limit) => self.set(with_state("timeout", |home| Sleep::after(home, limit))),
+            Due::At(deadline, name) => {
+                self.set(with_state(name, |home| Sleep::until(home, deadline)))
+            }
         };
         // A loop around a deadline that passes at once lets others have their turns.
-        sleep.poll_fairly(cx, MOST_AT_ONCE)
+        Pin::new(sleep).poll(cx)
     }
 
     #[inline]

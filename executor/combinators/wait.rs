@@ -87,7 +87,7 @@ pub fn wait_timeout<T>(
     let home = state_for("wait_timeout");
     async move {
         let mut waiting = Waiting::new(tasks, wait_for);
-        let mut limit = pin!(Sleep::after(home, limit));
+        let mut limit = pin!(Sleep::after(&home, limit));
         let mut at_once = OnceATurn::default();
         poll_fn(|cx| match waiting.poll(tasks, cx) {
             Poll::Ready(()) => at_once.may_go_on(cx),

@@ -78,8 +78,8 @@ impl Pair {
 
     fn remove(&mut self, id: u64) {
         let Held { key, pending } = self.held.remove(&id).expect("it is held");
-        let whom = self.wheel.remove(key);
-        assert_eq!(whom.is_some(), pending.is_some(), "one that has fired wakes nobody");
+        assert_eq!(self.wheel.has_fired(&key), pending.is_none(), "it fires at its time");
+        self.wheel.remove(key);
         if let Some(at) = pending {
             assert_eq!(self.map.remove(&at), Some(id));
         }
