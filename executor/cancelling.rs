@@ -141,14 +141,18 @@ impl State {
     }
 
     /// What was asked of the running task, and nobody has heard of, nor does it go
-    /// outward: it may be delivered again when the poll is over.
-    pub(crate) fn resting_request(&self) -> Option<Arc<Delivery>> {
+    /// outward: it may be delivered again when the poll is over. Whoever asks may know
+    /// that those who sent something are gone.
+    pub(crate) fn resting_request(&self, senders_are_gone: bool) -> Option<Arc<Delivery>> {
         let resting = |header: &Header| {
             header.if_rare(|rare| {
                 let asking = rare.cancel.asking.as_ref()?;
                 let stops = rare.cancel.outward.request();
                 let stops = stops.is_some_and(|stops| Arc::ptr_eq(stops, &asking.delivery));
                 let leaves = stops || self.descent.noted.sends(&asking.delivery) || asking.leaves();
+                if senders_are_gone {
+                    self.descent.leave_behind(&asking.delivery);
+                }
                 let is_sent = asking.delivery.is_sent()
                     && !self.descent.noted.is_left_behind(&asking.delivery);
                 let leaves = leaves && is_sent;
@@ -437,6 +441,7 @@ pub(crate) fn run(
         };
         if let Some(looks) = looks {
             is_confirmed |= looks == Looking::Confirms;
+            state.descent.noted.put_back_sent(None);
             let (again, more) = state.descent.look(looks, || attend(state, header, poll));
             (polled, found) = (again, more.after(found));
             continue;

@@ -8,6 +8,7 @@
 //! to look again in the next turn. Whoever is still there then does not come, and
 //! is not waited for.
 
+use crate::place::Place;
 use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::task::Context;
@@ -69,8 +70,14 @@ impl GaveWay {
         given == Some((carried.request.id, state.turns.get()))
     }
 
-    /// Whether the owner goes first who has found this inside.
-    pub(crate) fn look(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> Way {
+    /// Whether the owner goes first who has this place, and has found this inside.
+    pub(crate) fn look(
+        &mut self,
+        state: &State,
+        cx: &Context<'_>,
+        place: &Place,
+        found: &Found,
+    ) -> Way {
         if let Some(lately) = &mut self.0 {
             lately.waits = false;
         }
@@ -90,7 +97,7 @@ impl GaveWay {
         let gives = if around.shielded {
             self.gives_to_owner(asked, turn)
         } else {
-            let rests = state.resting_request();
+            let rests = state.resting_request(place.has_lost_sender(found));
             let is_held = rests.as_ref().is_some_and(|rests| found.roles.holds(rests));
             if let Some(lately) = self.0.as_mut().filter(|_| is_held) {
                 lately.task = None; // when it is not any more, it is to go first

@@ -39,10 +39,12 @@ pub(crate) fn pass<T>(
     match watched {
         None => pass_once(state, region, waker, None, &mut poll),
         Some(watched) => state.descent.watch(|| {
+            let sent = state.descent.noted.sent();
             let (polled, found) = pass_once(state, region, waker, Some(watched), &mut poll);
             let goes_on = state.descent.looking() == Looking::GoesOn;
             match watched.is_held_by(found.roles) && goes_on && state.descent.number() == 0 {
                 true if polled.is_pending() => {
+                    state.descent.noted.put_back_sent(sent);
                     confirm(state, region, waker, watched, &mut poll, found)
                 }
                 _ => (polled, found),

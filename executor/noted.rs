@@ -83,6 +83,16 @@ impl Noted {
         self.sent.get() == Some(delivery.order)
     }
 
+    /// What was sent last: to be put back before the same is polled once more, since
+    /// those who sent something may not be polled again.
+    pub(crate) fn sent(&self) -> Option<u64> {
+        self.sent.get()
+    }
+
+    pub(crate) fn put_back_sent(&self, sent: Option<u64>) {
+        self.sent.set(sent);
+    }
+
     /// Whether something goes outward that a deadline or group of this rank has asked,
     /// or one around it.
     pub(crate) fn sends_of_owner(&self, rank: Rank) -> bool {

@@ -37,6 +37,8 @@ pub(crate) struct Place {
     chosen: bool,
     /// Whether the last poll has met somebody inside who listens.
     listens: bool,
+    /// Whether somebody inside let something go outward when it was suspended last.
+    sends: bool,
     /// What few places have.
     cold: Option<Box<Cold>>,
 }
@@ -302,6 +304,11 @@ impl Place {
         self.decide(state, hearings, carried, outward, found)
     }
 
+    /// Whether somebody inside let something go outward, and does not any more.
+    pub(crate) fn has_lost_sender(&self, found: &Found) -> bool {
+        self.sends && !found.roles.sends()
+    }
+
     /// What it waits with, until nothing inside holds that.
     pub(crate) fn watched(&self) -> Option<Watched> {
         self.cold.as_ref().and_then(|cold| cold.hold.watched())
@@ -411,6 +418,7 @@ impl Place {
         if stops {
             own |= Roles::OUTWARD;
         }
+        self.sends = inside.sends();
         if self.is_new && self.seen == state.descent.number() {
             state.descent.meet_newcomer();
         }

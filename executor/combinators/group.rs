@@ -538,7 +538,7 @@ impl<T> AroundGroup<T> {
             self.gave_way.rests();
             return answer;
         }
-        match self.gave_way.look(state, cx, found) {
+        match self.gave_way.look(state, cx, &self.place, found) {
             Way::Free if found.listens => OwnerAnswer::AskAgain,
             Way::Free => OwnerAnswer::Act,
             Way::Given => OwnerAnswer::Rest,

@@ -595,7 +595,7 @@ impl Deadline {
 
     /// It has passed. Does another request go first?
     fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
-        let way = self.gave_way.look(state, cx, found);
+        let way = self.gave_way.look(state, cx, &self.place, found);
         if way == Way::Answered {
             match self.passed() {
                 Passed::Told(asking) => asking.delivery.set_heard(),

@@ -232,6 +232,12 @@ impl World {
         self.requests[request].is_over = true;
     }
 
+    /// The requests to a task that have been delivered.
+    pub fn delivered(&self, task: TaskId) -> Vec<RequestId> {
+        let asked = self.tasks[task].asked.iter().copied();
+        asked.filter(|&request| self.requests[request].was_delivered).collect()
+    }
+
     /// Somebody hears of it.
     pub fn hear(&mut self, request: RequestId) {
         self.requests[request].hearings += 1;

@@ -279,12 +279,14 @@ impl World {
     /// Whether other tasks go first before something is delivered where a poll ends: a
     /// `FuturesUnordered` may give way to them before it has polled all its branches.
     fn lets_others_first(&self) -> bool {
-        let is_set = |&node: &NodeId| matches!(self.act(node), Act::Set(_) | Act::Stream { .. });
-        let has_set = |task: TaskId| {
-            let all = self.tasks[task].root.map(|root| self.whole(root)).unwrap_or_default();
-            all.iter().any(is_set)
-        };
-        self.happens(2) && !self.queue.is_empty() && self.running.is_some_and(has_set)
+        let root = self.running.and_then(|task| self.tasks[task].root);
+        let has_set = root.is_some_and(|root| self.has_set(root));
+        self.happens(2) && !self.queue.is_empty() && has_set
+    }
+
+    fn has_set(&self, node: NodeId) -> bool {
+        let is_set = |act: &Act| matches!(act, Act::Set(_) | Act::Stream { .. });
+        self.nodes[node].step.contains(&is_set)
     }
 
     /// Whether it is so, of several things that may be so or not in any order but the

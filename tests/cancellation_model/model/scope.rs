@@ -218,6 +218,22 @@ impl World {
         }
     }
 
+    /// What was asked around a node, not beyond another shield, and is not over: nobody
+    /// has heard of it, or other shields hold it.
+    fn rests_around(&self, node: NodeId) -> Vec<RequestId> {
+        let task = self.nodes[node].task;
+        let around = self.around_in_shield(node);
+        let inside = around.iter().flat_map(|&around| self.inside(around));
+        let held: Vec<_> = inside.flat_map(|it| self.nodes[it].keeps_off().to_vec()).collect();
+        let asked = around.iter().flat_map(|&owner| match &self.nodes[owner].state {
+            State::Deadline(deadline) => deadline.asked.into_iter().collect(),
+            State::Group(group) => group.abort.into_iter().collect(),
+            State::Root => self.delivered(task),
+            _ => vec![],
+        });
+        asked.filter(|it| !self.is_answered(*it) || held.contains(it)).collect()
+    }
+
     /// Requests wait until it is through (4.7); so do deadlines.
     pub fn shield(&mut self, node: NodeId, inside: &Step) -> Option<End> {
         if let State::New = self.nodes[node].state {
@@ -230,8 +246,14 @@ impl World {
             State::Shield(held) => held.clone(),
             _ => vec![],
         };
-        if let (Some(request), State::Shield(held)) = (carried, &mut self.nodes[node].state) {
+        if let Some(request) = carried {
+            let rests = self.rests_around(node);
+            let State::Shield(held) = &mut self.nodes[node].state else { unreachable!() };
             held.push(request);
+            // Told of one it keeps off all that are not over.
+            held.extend(rests.into_iter().filter(|&rests| rests != request));
+            held.sort_unstable();
+            held.dedup();
         }
         let outer = self.carried.take();
         let end = self.go_on_inside(node);

@@ -166,7 +166,16 @@ impl World {
         if let Act::Set(_) = self.act(node) {
             children = self.in_some_order(children);
         }
+        let mut sets = 0;
         for child in children {
+            // A `FuturesUnordered` lets others have a turn when two of its branches,
+            // which may be sets, have asked for that.
+            if sets == 2 && self.happens(3) {
+                self.wake(self.nodes[node].task);
+                return None;
+            }
+            let has_set = matches!(self.act(node), Act::Set(_)) && self.has_set(child);
+            sets += u32::from(has_set);
             let label = self.label(child);
             let Some(end) = self.go_on(child) else { continue };
             if matches!(end, End::Panic(_)) {

@@ -183,7 +183,7 @@ impl Node {
         }
     }
 
-    fn keeps_off(&self) -> &[RequestId] {
+    pub fn keeps_off(&self) -> &[RequestId] {
         match &self.state {
             State::Shield(held) => held,
             _ => &[],
