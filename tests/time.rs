@@ -193,6 +193,25 @@ fn who_waits_for_a_sleep_that_is_reset_to_the_past_is_woken_in_the_next_turn() {
 
 // promise 7.5
 #[test]
+fn a_sleep_that_was_reset_to_the_past_and_then_further_waits_for_the_new_deadline() {
+    let play = Play::new();
+    let task = play.start(|_| async move {
+        let mut sleep = sleep(secs(10));
+        assert!(futures::poll!(&mut sleep).is_pending());
+        sleep.reset(Instant::ZERO);
+        (&mut sleep).await;
+        sleep.reset(now() + secs(5));
+        assert!(futures::poll!(&mut sleep).is_pending());
+        assert!(futures::poll!(&mut sleep).is_pending(), "woken for nothing, it waits on");
+        Ok(())
+    });
+    assert!(task.result().is_ok());
+    drop(task);
+    play.close();
+}
+
+// promise 7.5
+#[test]
 fn who_waits_for_a_sleep_without_end_is_woken_when_it_is_given_one() {
     let bench = Bench::new();
     let (shared, _task) = shared_sleep(&bench, Duration::MAX);

@@ -122,9 +122,12 @@ impl Sleep {
     /// woken at the new one; if that has passed, it resolves when it is next polled.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
+        self.made_in = 0; // what an earlier one has left there says nothing of this one
         let Some(timer) = self.timer.take() else { return };
         self.timer = self.home.reset_timer(timer, deadline);
-        self.made_in = if self.is_elapsed() { RESET_TO_THE_PAST } else { 0 };
+        if self.is_elapsed() {
+            self.made_in = RESET_TO_THE_PAST;
+        }
     }
 
     /// Polls it for something that answers once: it need not let others go first.
