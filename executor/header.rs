@@ -439,7 +439,11 @@ impl Header {
         if self.awaited_by() == by {
             return None; // it keeps its place among the callbacks
         }
-        let replaced = if self.has_rare() { self.make_place() } else { None };
+        // One task's await may look different from poll to poll, when it is polled by
+        // other wakers. Another task's has come later.
+        let is_another =
+            matches!((self.awaited_by(), by), (AwaitedBy::Task(_), AwaitedBy::Task(_)));
+        let replaced = if self.has_rare() { self.make_place(is_another) } else { None };
         self.set_awaited_by(by);
         replaced
     }
@@ -447,7 +451,7 @@ impl Header {
     /// The same, for whom the header has no room.
     pub(crate) fn set_rare_awaiter(&self, awaiter: Awaiter) -> Option<Awaiter> {
         let replaced = if self.has_rare() || self.awaited_by.get() != Who::Nobody {
-            self.make_place()
+            self.make_place(false)
         } else {
             None
         };
@@ -455,9 +459,9 @@ impl Header {
         replaced
     }
 
-    fn make_place(&self) -> Option<Awaiter> {
+    fn make_place(&self, is_another: bool) -> Option<Awaiter> {
         let replaced = self.take_awaiter();
-        if replaced.is_none() {
+        if is_another || replaced.is_none() {
             // Awaiters and callbacks are served in the order in which they came.
             self.if_rare(|rare| rare.callbacks.awaiter_after = rare.callbacks_ever);
         }

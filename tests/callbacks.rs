@@ -135,6 +135,35 @@ fn callbacks_and_awaiters_stand_in_one_line() {
     }
 }
 
+// promise 3.13
+#[test]
+fn an_awaiter_who_takes_the_place_of_another_comes_after_the_callbacks_between() {
+    let (world, said, gate, shelf) = (World::new(), Transcript::new(), Gate::new(), Shelf::new());
+    shelf.put(gated(&world, &gate));
+    let mut glance = task_on(&shelf);
+    let looks_once = std::future::poll_fn(move |cx| {
+        assert!(std::pin::Pin::new(&mut glance).poll(cx).is_pending());
+        Poll::Ready(Ok(()))
+    });
+    world.executor.spawn(looks_once).detach();
+    world.executor.run_until_idle();
+    shelf.with(|task| task.on_done(says(&said, "callback")));
+    let (awaited, says) = (task_on(&shelf), said.clone());
+    let waiter = world.executor.spawn(async move {
+        awaited.await?;
+        says.say("awaiter");
+        Ok(())
+    });
+    waiter.detach();
+    world.executor.run_until_idle();
+
+    gate.open();
+    world.executor.run_until_idle();
+    assert_eq!(said.lines(), ["callback", "awaiter"]);
+    drop(shelf.take());
+    world.close();
+}
+
 // promise 3.13, 3.2
 #[test]
 fn a_callback_behind_an_awaiter_finds_that_the_outcome_was_taken() {
