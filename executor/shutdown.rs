@@ -93,6 +93,7 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     // What is spawned from here on, by destructors say, is refused.
     state.phase.set(Phase::Closed);
     refuse_errands(state);
+    drop_stop(state);
     if state.live() > 0 {
         state.drop_all(kind);
     }
@@ -114,6 +115,14 @@ pub(crate) fn last_rites(state: &Rc<State>, kind: ReportKind) -> usize {
     }
     drop(entered);
     still_held
+}
+
+/// Nobody will be told any more why there was a shutdown. While there is a handler:
+/// the report's error is foreign, and what its drop does may have to be told.
+fn drop_stop(state: &State) {
+    if let Some(stop) = state.stop.take() {
+        state.drop_quietly("the error of a report panicked while it was dropped", stop);
+    }
 }
 
 /// What other threads left, and it came too late.
@@ -185,9 +194,6 @@ pub(crate) fn leave(state: &Rc<State>) {
     let entered = current::enter(state);
     if let Some(handler) = state.handler.take() {
         state.drop_quietly("a handler panicked while it was dropped", handler);
-    }
-    if let Some(stop) = state.stop.take() {
-        state.drop_quietly("the error of a report panicked while it was dropped", stop);
     }
     state.phase.set(Phase::Gone);
     // Those that have themselves called again and again.

@@ -12,8 +12,11 @@ use crate::request::{Origin, Request, Why};
 use crate::state::{Phase, State};
 
 /// Begins an orderly shutdown. The first report that asks for one is kept; a
-/// later one is given back.
+/// later one is given back, and one that comes when all is over.
 pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
+    if matches!(state.phase.get(), Phase::Closed | Phase::Gone) {
+        return because;
+    }
     let (stop, unneeded) = match state.stop.take() {
         None => (because, None),
         first => (first, because),

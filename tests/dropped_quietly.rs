@@ -289,6 +289,21 @@ fn reports_that_are_made_while_the_handler_is_dropped_are_all_delivered() {
     assert_eq!(SHOWN.get(), 3, "the default handler wrote each, since the other was gone");
 }
 
+// promise 3.8, 6.8, 10.7
+#[test]
+fn the_report_that_began_a_shutdown_goes_while_there_is_a_handler_to_hear_of_it() {
+    let heard = common::Heard::default();
+    let notes = heard.clone();
+    let executor = common::executor(move |report| {
+        notes.note(report);
+        Verdict::ShutDown
+    });
+    executor.report(Report::new(Touchy));
+    executor.run_until_idle();
+    hushed(|| drop(executor));
+    assert_eq!(heard.kinds(), [ReportKind::Library, ReportKind::PanickedInDrop]);
+}
+
 // promise 3.6, 3.8, 10.7: there is no loop any more, and the default handler hears
 #[test]
 fn a_handle_that_outlives_its_executor_reports_quietly() {
