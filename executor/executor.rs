@@ -288,7 +288,10 @@ impl Executor {
         }
         if state.interrupts.get() > 0 {
             if let RunError::ShutDown(report) = instead {
-                state.stop.set(Some(report)); // the next one is told that
+                // The next one is told that, and not what the handler has said since.
+                let later = state.stop.replace(Some(report));
+                state.drop_quietly("the error of a report panicked while it was dropped", later);
+                self.look_again();
             }
             return Err(RunError::Interrupted { main: None });
         }

@@ -30,8 +30,8 @@ use std::task::{Context, Poll};
 use common::foreign::{Foreign, Op};
 use common::{OnDrop, Spilled, World, assert_balances, assert_settled, hushed, secs};
 use hearken::{
-    Executor, Finished, ManualClock, Report, ReportKind, Task, Verdict, WaitFor, as_completed,
-    gather, scope, settle, sleep, try_gather, wait,
+    Executor, Finished, ManualClock, Report, ReportKind, RunError, Task, Verdict, WaitFor,
+    as_completed, gather, scope, settle, sleep, try_gather, wait,
 };
 
 /// Polls once with a waker of `foreign`.
@@ -302,6 +302,32 @@ fn the_report_that_began_a_shutdown_goes_while_there_is_a_handler_to_hear_of_it(
     executor.run_until_idle();
     hushed(|| drop(executor));
     assert_eq!(heard.kinds(), [ReportKind::Library, ReportKind::PanickedInDrop]);
+}
+
+// promise 6.3, 10.7: a main that is interrupted as its answer is made
+#[test]
+fn the_report_of_a_later_shutdown_is_dropped_quietly_and_the_first_one_counts() {
+    let interrupter: Rc<Cell<Option<hearken::Interrupter>>> = Rc::default();
+    let theirs = interrupter.clone();
+    let executor = common::executor(move |report| match report.kind() {
+        ReportKind::NeverRetrieved => {
+            theirs.take().expect("it is heard once").interrupt();
+            Verdict::ShutDown
+        }
+        _ => Verdict::Proceed,
+    });
+    interrupter.set(Some(executor.interrupter()));
+    executor.request_shut_down("the first");
+
+    let fails = async { Err::<(), _>(Touchy.into()) };
+    let answer = hushed(|| executor.block_on(fails));
+    assert!(matches!(answer, Err(RunError::Interrupted { main: None })));
+    let Err(RunError::ShutDown(report)) = executor.block_on(async { Ok(()) }) else {
+        panic!("the next main is told why there is a shutdown");
+    };
+    assert_eq!(report.message(), "the first");
+    executor.shut_down();
+    assert_settled(&executor);
 }
 
 // promise 3.6, 3.8, 10.7: there is no loop any more, and the default handler hears
