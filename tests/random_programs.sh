@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Many random programs against the model of cancellation
-# (tests/cancellation_model/), which .ci/run leaves out. From any folder:
+# Many random programs against a model, which .ci/run leaves out: that of
+# cancellation (tests/cancellation_model/), or the one that HEARKEN_TEST names, that
+# of outcomes, timers, shutdown and interrupts (life_model). From any folder:
 #
 #     bash tests/random_programs.sh [PROGRAMS] [PART…]
+#     HEARKEN_TEST=life_model bash tests/random_programs.sh [PROGRAMS] [PART…]
 #
 # | part     | in release mode with assertions, and                      |
 # | -------- | --------------------------------------------------------- |
@@ -10,7 +12,8 @@
 # | fallback | the waker of machines with 32-bit pointers                |
 # | address  | under the address sanitizer (nightly)                     |
 # | leaks    | under the leak sanitizer too; without programs that leak: |
-# |          | those that forget a future, or panic in a drop            |
+# |          | those that forget a future, panic in a drop, or throw     |
+# |          | something that does so                                    |
 #
 # Each part that is named tries PROGRAMS, 10,000,000 if not told. If none is named
 # all are run, and those after the first try 100,000 at most. Of the seeds each
@@ -42,6 +45,8 @@ export piece=10000
 # A process that takes longer hangs: the slowest kind needs a tenth of that.
 export most_seconds=600
 
+test=${HEARKEN_TEST:-cancellation_model}
+
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export folder
@@ -54,8 +59,8 @@ target=${CARGO_TARGET_DIR:-target}
 # build COMMAND…: builds the test, and sets $binary to its path.
 build() {
     local answer
-    answer=$("$@" test --release --test cancellation_model --no-run --message-format json)
-    binary=$(sed -n 's/.*"executable":"\([^"]*cancellation_model[^"]*\)".*/\1/p' <<<"$answer")
+    answer=$("$@" test --release --test "$test" --no-run --message-format json)
+    binary=$(sed -n 's/.*"executable":"\([^"]*'"$test"'[^"]*\)".*/\1/p' <<<"$answer")
     [ -x "$binary" ] || { echo "no test was built" >&2 && return 1; }
 }
 
@@ -78,8 +83,9 @@ prepare() {
             ASAN_OPTIONS=detect_leaks=1
             # To forget is to leak. And what a function is about to return is lost
             # when a local of it panics in its drop: so it is in every Rust program
-            # (rust-lang/rust 47949).
-            export HEARKEN_WITHOUT="Forget Bomb"
+            # (rust-lang/rust 47949). What is thrown by the drop of what was thrown is
+            # forgotten, since its drop might throw in its turn.
+            export HEARKEN_WITHOUT="Forget Bomb Throw"
         fi
         ;;
     *) echo "there is no part $1" >&2 && return 2 ;;
@@ -140,7 +146,7 @@ export -f try try_piece find_leak
 # Runs a part, and prints its table.
 run_part() {
     local part=$1 programs=$2 began kinds kind each from at first=$first_seed
-    printf '\n=== %s: %d programs, %d processes\n' "$part" "$programs" "$jobs"
+    printf '\n=== %s, %s: %d programs, %d processes\n' "$test" "$part" "$programs" "$jobs"
     prepare "$part"
     # What is not in a module of the test.
     mapfile -t kinds < <("$binary" --list | sed -n 's/^\([a-z_]*\): test$/\1/p')
