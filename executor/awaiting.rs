@@ -122,7 +122,7 @@ impl<T> Task<T> {
 
     /// Whether a request goes outward from here, and takes everything with it.
     fn sends_outward(&self) -> bool {
-        let outward = |rare: &mut Rare| matches!(rare.awaited, Forwarding::Outward(_));
+        let outward = |rare: &mut Rare| matches!(rare.awaited, Forwarding::Outward(..));
         self.header().if_rare(outward) == Some(true)
     }
 
@@ -141,7 +141,8 @@ impl<T> Task<T> {
         if seen != 0
             && let Some(heard) = home.descent.heard_by_others(seen)
         {
-            let refresh = |rare: &mut Rare| rare.awaited.refresh(heard.task, Some(&heard));
+            let stop = home.descent.around.get().stop;
+            let refresh = |rare: &mut Rare| rare.awaited.refresh(heard.task, stop, Some(&heard));
             let _of_this_task = header.if_rare(refresh);
         }
         if number != 0 || seen == 0 {
@@ -175,12 +176,12 @@ impl<T> Task<T> {
     #[inline]
     fn with_awaited<R>(&self, work: impl FnOnce(&mut Forwarding) -> R) -> Option<R> {
         let home = self.home();
-        let running = home.running_name();
+        let (running, stop) = (home.running_name(), home.descent.around.get().stop);
         let refreshed = self.header().if_rare(|rare| {
             if rare.awaited.is_nothing() {
                 return None;
             }
-            let other = running.and_then(|running| rare.awaited.refresh(running, None));
+            let other = running.and_then(|running| rare.awaited.refresh(running, stop, None));
             Some((other, work(&mut rare.awaited)))
         });
         let (other, answer) = refreshed.flatten()?;
@@ -194,7 +195,7 @@ impl<T> Task<T> {
         let held = self.with_awaited(|awaited| match awaited {
             Forwarding::Nothing => (Roles::NONE, None),
             Forwarding::Waiting(delivery, _) => (Roles::forward(delivery.rank), None),
-            Forwarding::Outward(delivery) => (Roles::OUTWARD, Some(Arc::clone(delivery))),
+            Forwarding::Outward(delivery, _) => (Roles::OUTWARD, Some(Arc::clone(delivery))),
         });
         let (holds, outward) = held.unwrap_or((Roles::NONE, None));
         home.descent.meet(holds, member.is_some());
@@ -264,7 +265,7 @@ impl<T> Task<T> {
         }
         let cancelled = header.ending() == Some(Ending::Cancelled);
         let stays = self.with_awaited(|awaited| match awaited {
-            Forwarding::Outward(_) => true,
+            Forwarding::Outward(..) => true,
             Forwarding::Waiting(..) if cancelled => {
                 awaited.ends();
                 true

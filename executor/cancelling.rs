@@ -657,9 +657,10 @@ impl Cancelling {
         if let Some(delivery) = outward.or(unheard) {
             return Some(delivery.request.why.clone());
         }
-        plain
-            .map(Why::Plain)
-            .or_else(|| self.pending.as_ref().map(|request| request.why.clone()))
+        // Beside a plain one there is another only if that goes where it could not.
+        let pending = self.pending.as_ref().map(|request| request.why.clone());
+        pending
+            .or(plain.map(Why::Plain))
             .or_else(|| asking.map(|asking| asking.delivery.request.why.clone()))
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Descent {
     dropping: Cell<Option<Rank>>,
     pub(crate) noted: Noted,
     deliveries_ever: Cell<u64>,
+    places_ever: Cell<u32>,
     /// What the poll that is going on is for.
     looking: Cell<Looking>,
     /// Whether somebody around waits until nothing inside holds a request.
@@ -71,11 +72,14 @@ pub(crate) struct Around {
     /// Whether a deadline or group, not beyond a shield, has asked something of
     /// which nobody has heard.
     pub(crate) asked: bool,
+    /// The name of the nearest place that stops what goes outward, or zero.
+    pub(crate) stop: u32,
 }
 
 impl Default for Around {
     fn default() -> Around {
-        Around { deadline: Instant::NEVER, rank: Rank::TASK, shielded: false, asked: false }
+        let (deadline, rank) = (Instant::NEVER, Rank::TASK);
+        Around { deadline, rank, shielded: false, asked: false, stop: 0 }
     }
 }
 
@@ -208,6 +212,14 @@ impl Descent {
         self.signs.get()
     }
 
+    /// A name for a place, which no other has nearby. Never zero.
+    #[inline]
+    pub(crate) fn name_place(&self) -> u32 {
+        let name = self.places_ever.get() % (u32::MAX - 1) + 1;
+        self.places_ever.set(name);
+        name
+    }
+
     // ---- What is carried -----------------------------------------------------------
 
     /// The number of the delivery that is being carried here, or zero.
@@ -227,9 +239,9 @@ impl Descent {
     /// What is carried, while it is found out who is to hear of it, for somebody
     /// who came, or was last told, with delivery number `seen`.
     #[inline]
-    pub(crate) fn carried_to(&self, seen: u64) -> Option<Arc<Delivery>> {
+    pub(crate) fn carried_to(&self, seen: u32) -> Option<Arc<Delivery>> {
         let number = self.number.get();
-        let is_told = number != 0 && number != seen && !self.acting.get();
+        let is_told = number != 0 && number as u32 != seen && !self.acting.get();
         if is_told { self.carried() } else { None }
     }
 

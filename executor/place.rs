@@ -13,7 +13,7 @@
 //! - **Not twice.** `seen` is the number of the delivery that a place was told
 //!   last, or during which it came; of that one it is not told.
 
-use crate::descent::Inner;
+use crate::descent::{Around, Inner};
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
 use crate::request::Delivery;
@@ -27,8 +27,10 @@ use std::task::{Context, Poll};
 
 #[derive(Default)]
 pub(crate) struct Place {
-    seen: u64,
-    begun: bool,
+    /// Zero until it comes.
+    name: u32,
+    /// The number of a delivery, or what fits of it.
+    seen: u32,
     /// Whether it came while that was being delivered.
     is_new: bool,
     /// Whether it has been told of anything.
@@ -65,15 +67,15 @@ impl Place {
     /// One that nobody has to wait for who has come while something is carried: it
     /// cannot be told of anything itself.
     pub(crate) fn untold() -> Place {
-        Place { begun: true, ..Place::default() }
+        Place { name: u32::MAX, ..Place::default() }
     }
 
     /// It is polled: enters or leaves the region around. To be called first.
     #[inline]
     pub(crate) fn arrive(&mut self, state: &Rc<State>, cx: &Context<'_>) {
-        if !self.begun {
-            self.begun = true;
-            self.seen = state.descent.number();
+        if self.name == 0 {
+            self.name = state.descent.name_place();
+            self.seen = state.descent.number() as u32;
             self.is_new = self.seen != 0;
         }
         if self.is_member() || !state.is_waker_around(cx.waker()) {
@@ -115,7 +117,7 @@ impl Place {
     /// What is carried, if others have heard of it and this place was not polled when
     /// it was found out who is there.
     pub(crate) fn heard_by_others(&self, state: &State) -> Option<Arc<Delivery>> {
-        state.descent.heard_by_others(self.seen as u32)
+        state.descent.heard_by_others(self.seen)
     }
 
     /// Whether it has been told of anything, just now or before.
@@ -127,13 +129,13 @@ impl Place {
     /// Whether it is to hear, of the delivery that is going on, when it is known of
     /// all who are. One that was left behind as it was to hear does not any more.
     pub(crate) fn is_chosen(&self, state: &State) -> bool {
-        self.chosen && self.seen == state.descent.number()
+        self.chosen && self.seen == state.descent.number() as u32
     }
 
     /// It has been told of what is being carried.
     pub(crate) fn set_seen(&mut self, state: &State) {
         self.is_new = false;
-        self.seen = state.descent.number();
+        self.seen = state.descent.number() as u32;
     }
 
     /// Polls what is inside.
@@ -226,7 +228,7 @@ impl Place {
         if own.is_some() || !self.is_polled_plainly(state) {
             return self.poll_hearing_closely(state, cx, is_owner, own, poll);
         }
-        let inside = state.descent.enter_plainly(cx.waker(), state.descent.around.get());
+        let inside = state.descent.enter_plainly(cx.waker(), self.inside(state));
         let polled = poll(cx);
         match (inside.leave(), polled) {
             (Ok(_), Poll::Ready(output)) => Heard::Ready(output),
@@ -272,8 +274,16 @@ impl Place {
         }
         let watched = self.watched().or(own);
         let hearings = self.cold.as_ref().map_or(0, |cold| cold.hold.hearings());
-        let polled = self.poll_inside(state, cx, watched.as_ref(), &mut poll);
+        let inside = self.inside(state);
+        let poll_inside = || self.poll_inside(state, cx, watched.as_ref(), &mut poll);
+        let polled = descent.within(inside, poll_inside);
         self.look(state, cx, hearings, carried, polled, poll)
+    }
+
+    /// What is around those inside of a place that stops what goes outward.
+    #[inline]
+    fn inside(&self, state: &State) -> Around {
+        Around { stop: self.name, ..state.descent.around.get() }
     }
 
     /// What is inside has been polled. So many had heard before of what it holds.
@@ -287,7 +297,9 @@ impl Place {
         polled: (Poll<T>, Found),
         poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Heard<T> {
-        let (polled, mut found) = self.confirm_outward(state, cx, polled, |_| true, poll);
+        let inside = self.inside(state);
+        let confirm = || self.confirm_outward(state, cx, polled, |_| true, poll);
+        let (polled, mut found) = state.descent.within(inside, confirm);
         let outward = found.outward.take();
         if let Poll::Ready(output) = polled {
             outward.iter().for_each(|delivery| state.descent.send_outward(delivery));
@@ -419,7 +431,7 @@ impl Place {
             own |= Roles::OUTWARD;
         }
         self.sends = inside.sends();
-        if self.is_new && self.seen == state.descent.number() {
+        if self.is_new && self.seen == state.descent.number() as u32 {
             state.descent.meet_newcomer();
         }
         state.descent.meet(own, self.is_member());

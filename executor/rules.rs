@@ -343,18 +343,32 @@ pub(crate) enum Forwarding {
     /// It has asked those it waits for, on behalf of this request; and of
     /// others, which are answered with it.
     Waiting(PassedOn, Vec<PassedOn>),
-    /// They have ended because of it, or cannot be asked: it goes outward.
-    Outward(Sent),
+    /// They have ended because of it, or cannot be asked: it goes outward, to the place
+    /// of this name, or first of all to none.
+    Outward(Sent, u32),
 }
 
 impl Forwarding {
-    /// What stands here for the task that is being polled: what its owner is
-    /// through with, what others have heard of while this was not polled, and what was
-    /// asked of another task, counts no more. Answers the other task, which is to look
-    /// after what it has asked.
+    /// What stands here for the task that is being polled, inside of the stop of this
+    /// name: what its owner is through with, what others have heard of while this was
+    /// not polled, what was stopped, and what was asked of another task, counts no more.
+    /// Answers the other task, which is to look after what it has asked.
     #[must_use]
     #[inline]
-    pub(crate) fn refresh(&mut self, task: Name, heard: Option<&Arc<Delivery>>) -> Option<Name> {
+    pub(crate) fn refresh(
+        &mut self,
+        task: Name,
+        stop: u32,
+        heard: Option<&Arc<Delivery>>,
+    ) -> Option<Name> {
+        // Whoever polled this before has heard, and dropped what polled it for him.
+        if let Forwarding::Outward(sent, to) = self {
+            if *to != 0 && *to != stop && sent.is_heard() {
+                *self = Forwarding::Nothing;
+                return None;
+            }
+            *to = stop;
+        }
         let is_heard = |d: &Delivery| heard.is_some_and(|heard| std::ptr::eq(&**heard, d));
         let is_stale = |d: &Delivery| d.is_over() || d.task != task || is_heard(d);
         let stale = self.request().filter(|d| is_stale(d))?;
@@ -375,7 +389,7 @@ impl Forwarding {
         match self {
             Forwarding::Nothing => None,
             Forwarding::Waiting(delivery, _) => Some(delivery),
-            Forwarding::Outward(delivery) => Some(delivery),
+            Forwarding::Outward(delivery, _) => Some(delivery),
         }
     }
 
@@ -404,7 +418,7 @@ impl Forwarding {
         *self = match std::mem::take(self) {
             Forwarding::Waiting(delivery, others) => {
                 others.iter().for_each(|other| other.set_heard());
-                Forwarding::Outward(Sent::new(Arc::clone(&delivery)))
+                Forwarding::Outward(Sent::new(Arc::clone(&delivery)), 0)
             }
             other => other,
         };
@@ -425,7 +439,7 @@ impl Forwarding {
             }
             None => delivery,
         };
-        *self = Forwarding::Outward(Sent::new(counts));
+        *self = Forwarding::Outward(Sent::new(counts), 0);
     }
 }
 

@@ -464,3 +464,32 @@ fn a_deadline_that_a_child_swallows_is_answered_with_its_value() {
     drop(parent);
     play.close();
 }
+
+/// What the clean-up waits for is what was being awaited when the request came: it has
+/// stopped in the scope, and does not go on from there a second time.
+// promise 4.7, 4.8
+#[test]
+fn the_outcome_of_a_child_that_was_cancelled_can_be_collected_in_the_clean_up() {
+    for is_through in [false, true] {
+        let play = Play::new();
+        let mut parent = play.start(move |said| async move {
+            let mut task = spawn(child(said.clone(), "child", 1));
+            let told = scope(&mut task).await.expect_err("it is cancelled");
+            if is_through {
+                yield_now().await;
+            }
+            match task.await {
+                Err(TaskError::Cancelled(why)) => said.say(format!("collected: {why}")),
+                other => panic!("{other:?}"),
+            }
+            Ok(told.accept())
+        });
+        parent.cancel();
+        assert_eq!(
+            play.run(),
+            ["child told", "child cleaned up", "collected: cancelled: requested"]
+        );
+        assert!(matches!(parent.take(), Ok(Ok(()))));
+        play.close();
+    }
+}

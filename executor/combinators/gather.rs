@@ -169,8 +169,9 @@ impl<T> Children<T> {
             let Some(state) = state else { return };
             self.place.arrive(state, cx);
             let heard = self.place.heard_by_others(state);
+            let stop = state.descent.around.get().stop;
             if let Some(name) = state.running_name()
-                && let Some(other) = self.forwarding.refresh(name, heard.as_ref())
+                && let Some(other) = self.forwarding.refresh(name, stop, heard.as_ref())
             {
                 state.wake_task(other);
             }
@@ -186,8 +187,9 @@ impl<T> Children<T> {
         with_running_task(|state| {
             let Some(state) = state else { return self.next_news(cx) };
             let news = self.next_news_here(state, cx);
-            match (&self.forwarding, news.is_pending()) {
-                (Forwarding::Outward(delivery), _) => {
+            match (&mut self.forwarding, news.is_pending()) {
+                (Forwarding::Outward(delivery, to), _) => {
+                    *to = state.descent.around.get().stop;
                     self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
                     state.send_outward(delivery);
                     Poll::Pending
@@ -207,7 +209,7 @@ impl<T> Children<T> {
 
     /// The task that waits here is asked to cancel, or a deadline has passed.
     fn told(&mut self, state: &Rc<State>, delivery: Arc<Delivery>) {
-        if self.all_well() || matches!(self.forwarding, Forwarding::Outward(_)) {
+        if self.all_well() || matches!(self.forwarding, Forwarding::Outward(..)) {
             return; // their values are there already, and come first; or it is late
         }
         state.descent.meet_taker();
@@ -226,7 +228,7 @@ impl<T> Children<T> {
 
     /// What happens next to the children, if nothing goes outward.
     fn next_news_here(&mut self, state: &State, cx: &mut Context<'_>) -> Poll<News> {
-        if matches!(self.forwarding, Forwarding::Outward(_)) {
+        if matches!(self.forwarding, Forwarding::Outward(..)) {
             return Poll::Pending;
         }
         let news = self.next_news(cx);

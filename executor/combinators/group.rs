@@ -381,7 +381,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             if waits
                 && let Some(state) = state
                 && let Some(delivery) = self.place.carried(state)
-                && !matches!(self.forwarding, Forwarding::Outward(_))
+                && !matches!(self.forwarding, Forwarding::Outward(..))
             {
                 // Only the tasks are left to be told; the body may have ended just now.
                 self.place.set_seen(state);

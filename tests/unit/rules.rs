@@ -353,7 +353,7 @@ fn poll_inside(
             roles |= Roles::forward(delivery.rank);
             (roles, None)
         }
-        Forwarding::Outward(delivery) => {
+        Forwarding::Outward(delivery, _) => {
             roles |= Roles::OUTWARD;
             (roles, Some(Arc::clone(delivery)))
         }
@@ -421,7 +421,7 @@ fn try_events(events: impl Iterator<Item = Event>) {
                 let elsewhere = matches!(event, Event::RefreshesElsewhere);
                 let name = Name::from_bits(if elsewhere { ELSEWHERE } else { HERE });
                 let first = sends.or(waits.iter().position(|&waits| waits));
-                let other = forwarding.refresh(name, None);
+                let other = forwarding.refresh(name, 0, None);
                 let expected = first.filter(|_| elsewhere).map(|_| Name::from_bits(HERE));
                 assert!(other == expected);
                 if first.is_some_and(|first| elsewhere || all[first].is_over()) {

@@ -107,7 +107,12 @@ impl World {
         if !self.outer_one_is_taken(node, taken) || self.now < due {
             return;
         }
-        if let Some(own) = asked.filter(|&own| self.is_unheard(own)) {
+        let turn = self.turn;
+        let gave_way = self
+            .carried
+            .is_some_and(|(carried, _)| self.nodes[node].gave_way.to_task == Some((carried, turn)));
+        let is_answered = |&own: &RequestId| self.is_unheard(own) || gave_way;
+        if let Some(own) = asked.filter(is_answered) {
             self.answer(own);
         }
         if asked.is_none() {

@@ -502,7 +502,7 @@ impl World {
                 held.push(request);
             }
         }
-        if self.just_parked.contains(&node) {
+        if self.just_parked.contains(&node) || self.tells_unparked() {
             return;
         }
         for &node in &whole {

@@ -276,6 +276,12 @@ impl World {
         self.happens(1)
     }
 
+    /// Whether what was parked long ago is told of what is carried, when the task comes
+    /// to it while it is found out who is there.
+    fn tells_unparked(&self) -> bool {
+        self.carried.is_some() && self.phase == Phase::Choosing && self.happens(4)
+    }
+
     /// Whether other tasks go first before something is delivered where a poll ends: a
     /// `FuturesUnordered` may give way to them before it has polled all its branches.
     fn lets_others_first(&self) -> bool {
