@@ -657,10 +657,15 @@ impl Cancelling {
         if let Some(delivery) = outward.or(unheard) {
             return Some(delivery.request.why.clone());
         }
-        // Beside a plain one there is another only if that goes where it could not.
-        let pending = self.pending.as_ref().map(|request| request.why.clone());
-        pending
+        // The first counts, unless a later one goes where it could not.
+        let pending = |goes_through: bool| {
+            let pending = self.pending.as_ref();
+            let pending = pending.filter(|it| it.through_shields || !goes_through);
+            pending.map(|request| request.why.clone())
+        };
+        pending(true)
             .or(plain.map(Why::Plain))
+            .or_else(|| pending(false))
             .or_else(|| asking.map(|asking| asking.delivery.request.why.clone()))
     }
 }
