@@ -482,7 +482,8 @@ fn the_outcome_of_a_child_that_was_cancelled_can_be_collected_in_the_clean_up() 
                 Err(TaskError::Cancelled(why)) => said.say(format!("collected: {why}")),
                 other => panic!("{other:?}"),
             }
-            Ok(told.accept())
+            told.accept();
+            Ok(())
         });
         parent.cancel();
         assert_eq!(
