@@ -61,7 +61,7 @@
 //! | asking | heard, moves | heard, does not move | unheard, moves | unheard, does not move |
 //! | --- | --- | --- | --- | --- |
 //! | `NotYet` delivered | – | rest: it is over | – | **ask** |
-//! | `InVain`: nobody has taken it, nobody came | → `Resting` | → `Resting`: it is over | → `Resting` | → `Resting`, **act**: drop what is inside |
+//! | `InVain`: nobody took or held it, nobody came | → `Resting` | → `Resting`: it is over | → `Resting` | → `Resting`, **act**: drop what is inside |
 //! | `Resting` | rest | rest: it is over | rest | **ask again** |
 //!
 //! It *moves* while something inside holds it, or somebody sends it outward and
@@ -277,10 +277,10 @@ impl Asking {
         Asking { delivery, asked: Asked::Resting, moves: false }
     }
 
-    /// It has been delivered. If nobody has taken it, and nobody has come who might
-    /// the next time, there is nobody.
+    /// It has been delivered. If nobody has taken it or holds it, and nobody has come
+    /// who might take it the next time, there is nobody.
     pub(crate) fn delivered(&mut self, met: Roles) {
-        let in_vain = !met.takes() && !met.has(Roles::NEWCOMER);
+        let in_vain = !met.takes() && !met.has(Roles::NEWCOMER) && !met.holds(&self.delivery);
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 

@@ -190,7 +190,8 @@ fn an_owner_rests_only_while_it_is_heard_or_held_or_sent() {
         for inside in all_roles() {
             let mut next = copy(asking);
             next.delivered(inside);
-            go(&next, (true, !inside.has(Roles::TOOK) && !inside.has(Roles::NEWCOMER)), left - 1);
+            let untaken = !inside.has(Roles::TOOK) && !inside.has(Roles::NEWCOMER);
+            go(&next, (true, untaken && !inside.holds(&next.delivery)), left - 1);
 
             let mut next = copy(asking);
             let delivery = &next.delivery.clone();

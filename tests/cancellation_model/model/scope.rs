@@ -161,7 +161,7 @@ impl World {
         let Some((_, delivery)) = self.carried else { return Told::Nothing };
         let request = self.carried_to(node).filter(|_| !self.has_listener(node, delivery));
         let Some(request) = request else { return Told::Nothing };
-        self.has_taken(node, request);
+        self.has_taken(request, None);
         // While it is found out who is there, it is only noted that it is.
         let scope = self.nodes[node].scope_mut().expect("only a scope is told");
         scope.chosen = Some(request);
@@ -186,7 +186,9 @@ impl World {
         let shielded = self.held_by_a_shield_until_now(node);
         let all = outward.into_iter().chain(inward).chain(shielded).chain(later);
         let Some(request) = self.outermost(all) else { return Told::Nothing };
-        self.has_taken(node, request);
+        let taken_inside = |beside: &RequestId| self.is_taken(node, *beside, taken);
+        let beside = self.carried_to(node).filter(|beside| !taken_inside(beside));
+        self.has_taken(request, beside);
         if self.carried.is_none() || self.phase == Phase::Acting {
             return Told::Takes(request);
         }
@@ -207,13 +209,13 @@ impl World {
 
     /// A listener has taken a request, and with it what is delivered at the same
     /// time.
-    fn has_taken(&mut self, node: NodeId, request: RequestId) {
+    fn has_taken(&mut self, request: RequestId, beside: Option<RequestId>) {
         self.taken.push(request);
         self.counts_for_those_before(request);
-        if let Some(carried) = self.carried_to(node).filter(|&carried| carried != request) {
-            self.taken.push(carried);
-            if self.rank(carried) >= self.rank(request) {
-                self.answer(carried);
+        if let Some(beside) = beside.filter(|&beside| beside != request) {
+            self.taken.push(beside);
+            if self.rank(beside) >= self.rank(request) {
+                self.answer(beside);
             }
         }
     }

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The tests as they are, built in ways that find what a plain build does not, which
+# .ci/run leaves out. From any folder:
+#
+#     bash tests/sanitizers.sh [PART…]
+#
+# | part    | what is run, all by the nightly compiler                             |
+# | ------- | -------------------------------------------------------------------- |
+# | address | all tests under the address sanitizer                                |
+# | leaks   | the same, and what is lost; without those that forget on purpose     |
+# | thread  | the tests that have threads, under the thread sanitizer              |
+# | layout  | all tests, with the fields of every type in another order            |
+# | checks  | all tests, with the standard library's checks of unsafe code         |
+# | abort   | those that need no unwinding, where a panic ends the process         |
+#
+# If none is named all are run. It goes on after a failure, and says at the end which
+# parts failed. Only the crates are instrumented, not the standard library.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(address leaks thread layout checks abort)
+target=${CARGO_TARGET_DIR:-target}
+# With a target named the flags are not for build scripts.
+host=$(rustc -vV | sed -n 's/^host: //p')
+export CARGO_INCREMENTAL=0 RUST_BACKTRACE=0 RUST_LIB_BACKTRACE=0
+
+# under FLAGS ARGUMENTS…: the tests, built with these flags, in a folder of the part.
+under() {
+    RUSTFLAGS="${RUSTFLAGS:-} $1" CARGO_TARGET_DIR="$target/$part" CARGO_BUILD_TARGET=$host \
+        cargo +nightly test --quiet --no-fail-fast "${@:2}"
+}
+
+run_part() {
+    case $part in
+    address) ASAN_OPTIONS=detect_leaks=0 under -Zsanitizer=address --lib --tests ;;
+    leaks)
+        # One forgets futures, some end the process or are killed by a child of theirs.
+        part=address under -Zsanitizer=address --lib --tests -- --skip forget --skip leak
+        ;;
+    thread)
+        # What libtest itself does with its threads is not looked at; nor what is behind a
+        # `OnceLock`, whose orders are in the standard library and so are not seen.
+        local file=$target/thread.suppressions
+        mkdir -p "$target"
+        printf 'race:%s\n' library/test/src test:: std::sync::once_lock >"$file"
+        TSAN_OPTIONS="suppressions=$(realpath "$file")" \
+            under "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" --lib \
+            --test wakes --test wake_reports --test several_executors --test callbacks \
+            --test interrupts --test last_look
+        ;;
+    layout) under "-Zrandomize-layout" --lib --tests ;;
+    checks) under "-Zub-checks=yes -Cdebug-assertions=yes -Coverflow-checks=yes" --lib --tests ;;
+    abort)
+        # Each test is a process of its own, and a panic that is caught elsewhere is its
+        # end here.
+        under "-Cpanic=abort -Zpanic-abort-tests" --test time --test turns --test scopes \
+            --test wakes -- --skip panic
+        ;;
+    *) echo "there is no part $part" >&2 && return 1 ;;
+    esac
+}
+
+failed=()
+for part in "${parts[@]}"; do
+    printf '\n=== %s\n' "$part"
+    began=$SECONDS
+    (run_part) || failed+=("$part")
+    printf -- '--- %s: %d s\n' "$part" $((SECONDS - began))
+done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2 && exit 1; }
