@@ -72,14 +72,15 @@ pub(crate) struct Around {
     /// Whether a deadline or group, not beyond a shield, has asked something of
     /// which nobody has heard.
     pub(crate) asked: bool,
-    /// The name of the nearest place that stops what goes outward, or zero.
+    /// The name of the nearest place that may stop what goes outward; that of the task
+    /// is one.
     pub(crate) stop: u32,
 }
 
 impl Default for Around {
     fn default() -> Around {
         let (deadline, rank) = (Instant::NEVER, Rank::TASK);
-        Around { deadline, rank, shielded: false, asked: false, stop: 0 }
+        Around { deadline, rank, shielded: false, asked: false, stop: 1 }
     }
 }
 
@@ -212,10 +213,11 @@ impl Descent {
         self.signs.get()
     }
 
-    /// A name for a place, which no other has nearby. Never zero.
+    /// A name for a place, which no other has nearby. Neither zero, nor that of a task.
     #[inline]
     pub(crate) fn name_place(&self) -> u32 {
-        let name = self.places_ever.get() % (u32::MAX - 1) + 1;
+        let before = self.places_ever.get();
+        let name = if before == u32::MAX { 2 } else { before.max(1) + 1 };
         self.places_ever.set(name);
         name
     }

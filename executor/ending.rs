@@ -279,6 +279,14 @@ impl State {
         self.report(report.with_error(error).with_effect(Effect::Settles));
     }
 
+    /// A future in a task has failed, and what was to be done after that was cut short:
+    /// nobody else has the failure.
+    pub(crate) fn report_cut_short(&self, task: TaskInfo, error: anyhow::Error) {
+        let message = "failure of a future that was dropped before it could hand it on";
+        let report = Report::make(ReportKind::NeverRetrieved, message).about(task);
+        self.report(report.with_error(error));
+    }
+
     /// Whoever waited for a main is given something else: the handler hears of
     /// its failure.
     pub(crate) fn report_main(&self, header: &Header, error: anyhow::Error) {

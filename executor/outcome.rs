@@ -13,7 +13,7 @@
 //!   not into a wrapper around it, so `downcast_ref` still finds it.
 
 use crate::id::TaskId;
-use crate::request::{Delivery, Origin, Said, Why};
+use crate::request::{Delivery, Origin, Rank, Said, Why};
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
@@ -65,14 +65,15 @@ impl TaskError {
         }
     }
 
-    /// Sorts what a body returned: its own cancellation, or a failure.
+    /// Sorts what a body returned: its own cancellation, or a failure. What a deadline or
+    /// a group has asked is over with that, and cancels nobody any more.
     pub(crate) fn from_body(error: anyhow::Error, task: TaskId, executor: u64) -> TaskError {
         match error.downcast_ref::<Cancelled>() {
             None => TaskError::Failed(error),
-            Some(cancelled) if cancelled.is_for(task, executor) => {
+            Some(cancelled) if cancelled.is_for(task, executor) && cancelled.is_of_task() => {
                 TaskError::Cancelled(cancelled.copy())
             }
-            // Somebody else's cancellation, passed on by hand.
+            // Somebody else's cancellation, passed on by hand, or an old one.
             Some(cancelled) => {
                 let cancelled = TaskCancelled::from(cancelled);
                 TaskError::Failed(anyhow::Error::new(cancelled))
@@ -164,6 +165,11 @@ impl Cancelled {
     pub(crate) fn is_for(&self, task: TaskId, executor: u64) -> bool {
         let (Token::Plain(own, _) | Token::Said(own, _) | Token::Delivered(own, _)) = &self.token;
         self.task == task && *own == executor as u32
+    }
+
+    /// Whether it is of a request to the task, and not of a deadline or a group.
+    fn is_of_task(&self) -> bool {
+        self.delivery().is_none_or(|delivery| delivery.rank == Rank::TASK)
     }
 
     /// The same once more, for the library's own use.
@@ -275,6 +281,11 @@ impl From<&Cancelled> for TaskCancelled {
 }
 
 impl TaskCancelled {
+    /// What became of somebody in the running task by this request.
+    pub(crate) fn of(delivery: &Delivery, task: TaskId) -> TaskCancelled {
+        TaskCancelled { why: delivery.request.why.clone(), task }
+    }
+
     /// Which task was cancelled.
     pub fn task(&self) -> TaskId {
         self.task

@@ -13,6 +13,7 @@
 //! - **Not twice.** `seen` is the number of the delivery that a place was told
 //!   last, or during which it came; of that one it is not told.
 
+use crate::cancelling::with_running_task;
 use crate::descent::{Around, Inner};
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
@@ -68,6 +69,15 @@ impl Place {
     /// cannot be told of anything itself.
     pub(crate) fn untold() -> Place {
         Place { name: u32::MAX, ..Place::default() }
+    }
+
+    /// Its name, which is told to those inside.
+    #[inline]
+    pub(crate) fn name(&mut self, state: &State) -> u32 {
+        if self.name == 0 {
+            self.name = state.descent.name_place();
+        }
+        self.name
     }
 
     /// It is polled: enters or leaves the region around. To be called first.
@@ -476,6 +486,11 @@ impl Drop for Cold {
     fn drop(&mut self) {
         if let Some((home, key)) = &self.member {
             home.leave_region(*key);
+        }
+        // Who sends something outward from a future that is kept elsewhere is to be
+        // polled there: what stopped here goes no further.
+        if let Some(region) = self.region.take().filter(|region| region.holders().sends()) {
+            with_running_task(|state| state.into_iter().for_each(|s| s.wake_senders(&region)));
         }
     }
 }

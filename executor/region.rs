@@ -348,12 +348,14 @@ impl Members {
         self.get(key).map(|member| member.task)
     }
 
-    /// All who are still in a region.
-    pub(crate) fn all(&self, region: &Region) -> Vec<MemberKey> {
+    /// All who are still in a region, and hold something like this.
+    pub(crate) fn all(&self, region: &Region, holds: impl Fn(Roles) -> bool) -> Vec<MemberKey> {
         let mut keys = Vec::new();
         let mut index = region.first.get();
         while let Some(member) = self.members.get(index) {
-            keys.push(MemberKey { index, entry: member.entry });
+            if holds(member.holds) {
+                keys.push(MemberKey { index, entry: member.entry });
+            }
             index = member.next;
         }
         keys

@@ -363,7 +363,7 @@ impl Forwarding {
     ) -> Option<Name> {
         // Whoever polled this before has heard, and dropped what polled it for him.
         if let Forwarding::Outward(sent, to) = self {
-            if *to != 0 && *to != stop && sent.is_heard() {
+            if *to != 0 && *to != stop && (sent.is_heard() || sent.is_over()) {
                 *self = Forwarding::Nothing;
                 return None;
             }

@@ -5,13 +5,16 @@ use super::scope::Outward;
 use crate::cancelling::with_running_task;
 use crate::outcome::{Cancelled, Panicked, TaskCancelled, catch};
 use crate::place::{Heard, Place};
+use crate::report::TaskInfo;
 use crate::request::Delivery;
 use crate::rules::outermost;
+use crate::state::State;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -65,7 +68,7 @@ pub fn finally<T>(
 /// What is being done.
 enum Finally<T> {
     Body(Place),
-    Cleanup(Ended<T>),
+    Cleanup(Unfinished<T>),
     /// The clean-up is done, and the cancellation goes on outward.
     Leaving(Outward),
     Done,
@@ -76,6 +79,48 @@ enum Ended<T> {
     Returned(anyhow::Result<T>),
     Panicked(Panicked),
     Cancelled(Cancelled),
+}
+
+/// How the body ended, while the clean-up runs. If that is cut short, a failure of the
+/// body is reported.
+struct Unfinished<T> {
+    ended: Option<Ended<T>>,
+    /// In which task it failed.
+    failed: Option<Box<(Rc<State>, TaskInfo)>>,
+}
+
+impl<T> Unfinished<T> {
+    fn new(ended: Ended<T>) -> Unfinished<T> {
+        let failed = match &ended {
+            Ended::Returned(Err(error)) => error.downcast_ref::<Cancelled>().is_none(),
+            Ended::Panicked(_) => true,
+            Ended::Returned(Ok(_)) | Ended::Cancelled(_) => false,
+        };
+        let info = |state: &Rc<State>| {
+            let info = state.with_running(|header| state.info(header))?;
+            Some(Box::new((state.clone(), info)))
+        };
+        let failed = failed.then(|| with_running_task(|state| state.and_then(info))).flatten();
+        Unfinished { ended: Some(ended), failed }
+    }
+
+    fn finish(mut self) -> Ended<T> {
+        self.failed = None;
+        self.ended.take().expect("it is finished once")
+    }
+}
+
+impl<T> Drop for Unfinished<T> {
+    fn drop(&mut self) {
+        let (Some(failed), Some(ended)) = (self.failed.take(), self.ended.take()) else { return };
+        let (home, task) = *failed;
+        let error = match ended {
+            Ended::Returned(Err(error)) => error,
+            Ended::Panicked(panicked) => panicked.into(),
+            Ended::Returned(Ok(_)) | Ended::Cancelled(_) => return,
+        };
+        home.report_cut_short(task, error);
+    }
 }
 
 impl<T, F, G> Sequence<F, G> for Finally<T>
@@ -104,25 +149,35 @@ where
                             _ => panicked,
                         });
                     }
-                    *self = Finally::Cleanup(ended);
+                    *self = Finally::Cleanup(Unfinished::new(ended));
                 }
                 Finally::Cleanup(_) => {
                     let cleaning = cleanup.as_mut().as_pin_mut().expect("it is polled to its end");
                     let Poll::Ready(cleaned) = cleaning.poll(cx) else { return Poll::Pending };
                     cleanup.set(None);
-                    let Finally::Cleanup(ended) = mem::replace(self, Finally::Done) else {
+                    let Finally::Cleanup(unfinished) = mem::replace(self, Finally::Done) else {
                         unreachable!("it was a line ago")
                     };
+                    let ended = unfinished.finish();
                     match ended.leaves(&cleaned) {
                         Some(delivery) => *self = Finally::Leaving(Outward::new(delivery)),
                         None => return Poll::Ready(ended.after(cleaned)),
                     }
                 }
-                Finally::Leaving(outward) => return outward.poll(cx),
+                // Stopped before, and kept: it says how it has ended, as a task does.
+                Finally::Leaving(outward) => {
+                    return outward.poll(cx).map(|stopped| Err(cancelled_before(&stopped)));
+                }
                 Finally::Done => panic!("finally polled after it was ready"),
             }
         }
     }
+}
+
+/// What a future says that ended by this request, when it is asked once more.
+fn cancelled_before(delivery: &Delivery) -> anyhow::Error {
+    let task = with_running_task(|state| state.and_then(|state| state.running.get()));
+    TaskCancelled::of(delivery, task.expect("it is polled in a task")).into()
 }
 
 /// Polls the body, which is the inside of a scope.

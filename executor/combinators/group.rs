@@ -684,5 +684,13 @@ impl<T> Drop for AroundGroup<T> {
         }
         members.stage.set(Stage::Ended);
         self.report_collected();
+        let error = match self.ending.take() {
+            Some(Ending::Failed(error)) => error,
+            Some(Ending::Panicked(panicked)) => panicked.into(),
+            Some(Ending::Value(_) | Ending::Stopped) | None => return,
+        };
+        let home = &self.members.home;
+        let task = home.with_running(|header| home.info(header));
+        task.into_iter().zip([error]).for_each(|(task, error)| home.report_cut_short(task, error));
     }
 }

@@ -8,7 +8,7 @@ use crate::outcome::Cancelled;
 use crate::place::{Heard, Place};
 use crate::request::{Delivery, Rank, Sent};
 use crate::roles::Roles;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -135,7 +135,9 @@ impl Cancelled {
         };
         drop((self, home));
         let mut outward = Outward::new(delivery);
-        poll_fn(|cx| outward.poll(cx)).await
+        // Whoever keeps this and polls it again has nothing to wait for.
+        poll_fn(|cx| outward.poll(cx).map(drop)).await;
+        pending().await
     }
 }
 
@@ -144,25 +146,33 @@ pub(super) struct Outward {
     place: Place,
     /// Until this is dropped.
     delivery: Option<Sent>,
+    /// The name of the place that stops it, or zero before it is known.
+    to: u32,
 }
 
 impl Outward {
     /// It has been heard, and now it is as if nobody had, until somebody stops it.
     pub(super) fn new(delivery: Arc<Delivery>) -> Outward {
         delivery.unhear();
-        Outward { place: Place::untold(), delivery: Some(Sent::new(delivery)) }
+        Outward { place: Place::untold(), delivery: Some(Sent::new(delivery)), to: 0 }
     }
 
-    /// It is never ready.
-    pub(super) fn poll<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+    /// Ready only if it was stopped, or is over, and whoever polls this has kept it.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Arc<Delivery>> {
         with_running_task(|state| {
-            if let Some(state) = state {
-                self.place.arrive(state, cx);
-                self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
-                self.delivery.iter().for_each(|delivery| state.send_outward(delivery));
+            let (Some(state), Some(sent)) = (state, &self.delivery) else { return Poll::Pending };
+            let stop = state.descent.around.get().stop;
+            let was_stopped = sent.is_heard() || sent.is_over();
+            if self.to != 0 && self.to != stop && was_stopped {
+                self.place.leave();
+                return Poll::Ready(Arc::clone(sent));
             }
-        });
-        Poll::Pending
+            self.to = stop;
+            self.place.arrive(state, cx);
+            self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
+            state.send_outward(sent);
+            Poll::Pending
+        })
     }
 }
 

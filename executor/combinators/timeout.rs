@@ -367,10 +367,11 @@ impl Deadline {
 
     /// What is around those inside of it.
     #[inline]
-    fn inside(&self, state: &State) -> Surroundings {
+    fn inside(&mut self, state: &State) -> Surroundings {
         let around = state.descent.around.get();
         let deadline = around.deadline.min(self.deadline());
-        Surroundings { deadline, rank: around.rank.inside(), ..around }
+        let stop = self.place.name(state);
+        Surroundings { deadline, rank: around.rank.inside(), stop, ..around }
     }
 
     /// What is inside has been polled, and this was met there.

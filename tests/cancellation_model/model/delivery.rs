@@ -7,7 +7,7 @@
 //! [delivered anew](World::is_unheard), whatever the reason was.
 
 use super::tree::{NodeId, State};
-use super::{TaskId, World};
+use super::{End, Error, TaskId, World};
 use std::cmp::Reverse;
 
 pub type RequestId = usize;
@@ -441,10 +441,27 @@ impl World {
             }
             State::Shield(held) => self.is_through(node, held),
             State::Tasks(tasks) => tasks.tasks.into_iter().for_each(|task| self.detach(task)),
-            State::Group(_) => self.drop_group(node),
+            State::Group(group) => {
+                self.drop_group(node);
+                group.answer.iter().for_each(|end| self.is_cut_short(node, end));
+            }
+            State::CleansUp(end) => self.is_cut_short(node, &end),
             _ => {}
         }
         None
+    }
+
+    /// How something ended that cannot be handed on any more: a failure is reported
+    /// (3.8).
+    pub fn is_cut_short(&mut self, node: NodeId, end: &End) {
+        let failed = match end {
+            End::Value | End::Error(Error::Token(_)) => false,
+            End::Error(_) | End::Panic(_) => true,
+        };
+        if failed {
+            let label = self.tasks[self.nodes[node].task].label;
+            self.log.say(self.now, label, "is reported");
+        }
     }
 
     /// A shield is through, or has been given up.

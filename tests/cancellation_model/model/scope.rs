@@ -77,7 +77,10 @@ impl World {
         }
         let State::CleansUp(how) = self.nodes[node].state.clone() else { return None };
         let end = match (how, self.go_on_inside(node)?) {
-            (_, End::Panic(label)) => return Some(End::Panic(label)),
+            (how, End::Panic(label)) => {
+                self.is_cut_short(node, &how);
+                return Some(End::Panic(label));
+            }
             (how, End::Value) => {
                 self.say(node, "has cleaned up");
                 how

@@ -1,0 +1,146 @@
+//! Futures that live on when the scope, deadline or clean-up around them has ended:
+//! what stopped there goes no further, and no failure goes with them.
+
+mod common;
+
+use std::future::pending;
+use std::pin::pin;
+
+use common::{Play, Spilled, secs};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use hearken::{
+    Group, ReportKind, Task, TaskCancelled, TaskError, finally, group, scope, sleep, spawn,
+    timeout, yield_now,
+};
+
+// promise 4.8, 4.11, 7.2
+#[test]
+fn the_tasks_of_a_set_around_a_deadline_come_out_when_it_has_elapsed() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let mut set: FuturesUnordered<_> =
+            (0..3).map(|_| spawn(async { Ok(sleep(secs(10)).await) })).collect();
+        assert!(timeout(secs(1), set.next()).await.is_err());
+        while let Some(ended) = set.next().await {
+            said.say(format!("{}", ended.unwrap_err()));
+        }
+        Ok(())
+    });
+    assert_eq!(play.run(), ["cancelled: the deadline has elapsed"; 3]);
+    assert!(task.result().is_ok());
+    drop(task);
+    play.close();
+}
+
+// promise 4.8, 4.11, 7.2
+#[test]
+fn the_tasks_of_a_set_around_a_scope_can_be_collected_in_its_clean_up() {
+    let play = Play::new();
+    let task: Task<()> = play.spawn(|said| async move {
+        let mut set: FuturesUnordered<_> =
+            (0..2).map(|_| spawn(pending::<anyhow::Result<()>>())).collect();
+        let told = scope(async { drop(set.next().await) }).await;
+        while let Some(ended) = set.next().await {
+            said.say(format!("{}", ended.unwrap_err()));
+        }
+        Ok(told?)
+    });
+    play.run();
+    task.cancel();
+    assert_eq!(play.run(), ["cancelled: requested"; 2]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
+}
+
+// promise 4.3, 4.11, 4.13
+#[test]
+fn a_future_that_a_deadline_has_stopped_says_so_when_it_is_kept_and_cancels_nobody() {
+    let play = Play::new();
+    let task = play.start(|_| async {
+        let mut kept =
+            pin!(finally(async { Ok::<_, anyhow::Error>(pending::<()>().await) }, async || Ok(())));
+        assert!(timeout(secs(1), &mut kept).await.is_err());
+        let error = kept.await.unwrap_err();
+        assert!(error.downcast_ref::<TaskCancelled>().is_some(), "{error}");
+        yield_now().await;
+        Ok(())
+    });
+    play.run();
+    assert!(task.result().is_ok());
+    drop(task);
+    play.close();
+}
+
+/// Which errors nobody had, in the order in which they were reported.
+fn unheard(play: Play) -> Vec<String> {
+    let notes = play.close().notes().into_iter();
+    let never = notes.filter(|note| note.kind == ReportKind::NeverRetrieved);
+    never.filter_map(|note| note.error).collect()
+}
+
+// promise 3.8, 4.7
+#[test]
+fn the_failure_of_a_body_is_reported_when_its_clean_up_is_cut_short() {
+    for panics in [false, true] {
+        let play = Play::new();
+        let task = play.start(move |_| async move {
+            let body = async move {
+                assert!(!panics, "spilled tea");
+                Err::<(), _>(Spilled("tea").into())
+            };
+            let cleanup = async || Ok(sleep(secs(5)).await);
+            assert!(timeout(secs(1), finally(body, cleanup)).await.is_err());
+            Ok(())
+        });
+        play.run();
+        assert!(task.result().is_ok());
+        drop(task);
+        let expected = if panics { "panicked: spilled tea" } else { "spilled tea" };
+        assert_eq!(unheard(play), [expected]);
+    }
+}
+
+// promise 3.8, 5.4
+#[test]
+fn the_failure_of_a_groups_body_is_reported_when_the_group_is_dropped() {
+    let play = Play::new();
+    let task = play.start(|_| async {
+        let failing = group(async |g: Group| {
+            g.spawn(async {
+                let told = scope(pending::<()>()).await;
+                sleep(secs(5)).await;
+                Ok(told?)
+            })
+            .detach();
+            yield_now().await;
+            Err::<(), _>(Spilled("body").into())
+        });
+        let _ = futures::future::select(pin!(sleep(secs(1))), Box::pin(failing)).await;
+        Ok(())
+    });
+    play.run();
+    assert!(task.result().is_ok());
+    drop(task);
+    assert_eq!(unheard(play), ["spilled body"]);
+}
+
+// promise 3.3, 4.13
+#[test]
+fn the_token_of_a_deadline_that_is_over_cancels_nobody() {
+    let play = Play::new();
+    let mut task = play.start(|_| async {
+        let mut kept = None;
+        let waits = async {
+            kept = scope(pending::<()>()).await.err();
+        };
+        assert!(timeout(secs(1), waits).await.is_err());
+        Err::<(), _>(kept.expect("it was told").into())
+    });
+    play.run();
+    let Ok(Err(TaskError::Failed(error))) = task.take() else { panic!("nobody cancelled it") };
+    assert!(error.downcast_ref::<TaskCancelled>().is_some(), "{error}");
+    drop((task, error));
+    play.close();
+}
