@@ -289,8 +289,10 @@ fn said_by_hearken(text: &str, raise: Raise) -> Vec<String> {
     let executor = Executor::builder()
         .clock(ManualClock::auto())
         .handler(move |report: &Report| {
-            // asyncio doesn't report cancellations.
-            if report.kind() != ReportKind::Cancelled {
+            // asyncio doesn't report cancellations; nor the failure of a body whose
+            // clean-up was cut short, which it loses.
+            let is_lost = report.message().contains("dropped before it could hand it on");
+            if report.kind() != ReportKind::Cancelled && !is_lost {
                 hears.said.borrow_mut().push(format!("reported: {report}"));
             }
             Verdict::Proceed

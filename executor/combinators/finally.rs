@@ -320,7 +320,7 @@ impl CleanupFailed {
 impl fmt::Display for CleanupFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.before {
-            Some(before) => write!(f, "the clean-up failed, after: {before}"),
+            Some(before) => write!(f, "the clean-up failed, after: {before:#}"),
             None => f.write_str("the clean-up failed"),
         }
     }
