@@ -321,3 +321,16 @@ impl<T> Task<T> {
         }
     }
 }
+
+impl State {
+    /// What was passed on, or sent outward, counts no more if its owner is gone, or if it
+    /// was stopped.
+    pub(crate) fn forget_stopped(&self, forwarding: &mut Forwarding) {
+        let stop = self.descent.around.get().stop;
+        if let Some(name) = self.running_name()
+            && let Some(other) = forwarding.forget(name, stop, Delivery::is_ownerless)
+        {
+            self.wake_task(other);
+        }
+    }
+}

@@ -203,6 +203,14 @@ impl State {
         });
     }
 
+    /// What is to go outward on behalf of a token. If the owner of that is gone, it is as
+    /// if the task had been asked: there is nobody else to stop it.
+    pub(crate) fn goes_on(&self, token: Arc<Delivery>) -> Arc<Delivery> {
+        let renewed = || self.new_delivery(token.request.why.clone(), Rank::TASK);
+        let renewed = token.is_ownerless().then(renewed).flatten();
+        renewed.unwrap_or(token)
+    }
+
     /// Sends a request outward from what is being polled. From here on a value
     /// does not answer it.
     pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
@@ -244,6 +252,7 @@ impl State {
     /// the drop can say why there was one, and that no other request is lost.
     pub(crate) fn drop_inside(&self, cause: &Delivery, drop: impl FnOnce()) {
         let task = self.running.get();
+        cause.stop();
         self.dropping.set(task.map(|task| (task, cause.request.why.clone())));
         self.descent.drop_because_of(cause.rank, drop);
         self.dropping.set(None);

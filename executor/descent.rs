@@ -521,14 +521,13 @@ impl Descent {
     }
 
     /// What somebody has passed on has come to nothing: those waited for did not end by
-    /// it. Unless others have heard of it, or send it outward, its owner is to look
-    /// after it.
+    /// it. Unless others have heard of it, its owner is to look after it. Also if somebody
+    /// sends it outward: that may be one who was left behind.
     pub(crate) fn comes_to_nothing(&self, delivery: &Delivery) {
-        if delivery.is_heard() || delivery.is_sent() {
-            return;
+        if !delivery.is_heard() {
+            self.noted.lose(delivery);
+            self.signs.set(self.signs.get().and(Signs::LOST));
         }
-        self.noted.lose(delivery);
-        self.signs.set(self.signs.get().and(Signs::LOST));
     }
 
     /// The poll of a task is over: nothing is left for the next. What is not a sign

@@ -275,18 +275,15 @@ impl State {
     /// to be polled where they are now, and to come into another.
     pub(crate) fn wake_outlived(&self, header: &Header) {
         let region = header.if_rare(|rare| rare.cancel.region.take()).flatten();
-        let Some(region) = region else { return };
-        let members = self.members.borrow().all(&region, |_| true);
+        region.into_iter().for_each(|region| self.wake_outlived_of(&region));
+    }
+
+    /// A region is no more, and what was polled in it may be still about.
+    pub(crate) fn wake_outlived_of(&self, region: &Rc<Region>) {
+        let members = self.members.borrow().all(region);
         for key in members {
             let waker = self.members.borrow_mut().leave(key);
             waker.into_iter().for_each(|waker| self.wake_foreign(waker));
         }
-    }
-
-    /// The place of a region is gone. Those of it who send something outward are to be
-    /// polled where they are now.
-    pub(crate) fn wake_senders(&self, region: &Region) {
-        let senders = self.members.borrow().all(region, Roles::sends);
-        senders.into_iter().for_each(|key| self.wake_member(key));
     }
 }

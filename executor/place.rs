@@ -71,15 +71,6 @@ impl Place {
         Place { name: u32::MAX, ..Place::default() }
     }
 
-    /// Its name, which is told to those inside.
-    #[inline]
-    pub(crate) fn name(&mut self, state: &State) -> u32 {
-        if self.name == 0 {
-            self.name = state.descent.name_place();
-        }
-        self.name
-    }
-
     /// It is polled: enters or leaves the region around. To be called first.
     #[inline]
     pub(crate) fn arrive(&mut self, state: &Rc<State>, cx: &Context<'_>) {
@@ -379,7 +370,12 @@ impl Place {
             self.set_seen(state);
         }
         let stopped = hold.request().filter(|_| hold.is_outward()).cloned();
+        let sent = outward.clone();
         let (hold, taking) = hold.settle(hearings, carried.clone(), outward, found.roles);
+        if taking.is_some() {
+            // All that comes outward to this place stops here, whichever it takes.
+            [&stopped, &sent].into_iter().flatten().for_each(|outward| outward.stop());
+        }
         if let Some(stopped) = stopped.filter(|_| taking.is_none() && !hold.is_outward()) {
             state.descent.leave_behind(&stopped);
         }
@@ -415,7 +411,7 @@ impl Place {
     }
 
     /// Sends on outward what goes through it, if anything does. False if that has
-    /// been given up.
+    /// been given up, and nobody has heard.
     pub(crate) fn sends_outward(&mut self, state: &State, inside: Roles) -> Option<bool> {
         let cold = self.cold.as_mut().filter(|cold| !cold.hold.is_nothing())?;
         let name = state.running_name();
@@ -426,8 +422,9 @@ impl Place {
         match sent {
             Some(sent) => state.descent.send_outward(sent),
             None => {
-                cold.hold = Hold::Nothing;
-                return Some(false);
+                let given_up = std::mem::take(&mut cold.hold);
+                let is_heard = given_up.request().is_some_and(|outward| outward.is_heard());
+                return (!is_heard).then_some(false);
             }
         }
         Some(true)
@@ -487,10 +484,12 @@ impl Drop for Cold {
         if let Some((home, key)) = &self.member {
             home.leave_region(*key);
         }
-        // Who sends something outward from a future that is kept elsewhere is to be
-        // polled there: what stopped here goes no further.
-        if let Some(region) = self.region.take().filter(|region| region.holders().sends()) {
-            with_running_task(|state| state.into_iter().for_each(|s| s.wake_senders(&region)));
+        // Those of its region who were polled by reference are to be polled where they
+        // are now, and to come into another.
+        if let Some(region) = self.region.take().filter(|region| !region.is_empty()) {
+            with_running_task(|state| {
+                state.into_iter().for_each(|it| it.wake_outlived_of(&region))
+            });
         }
     }
 }

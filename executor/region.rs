@@ -348,14 +348,13 @@ impl Members {
         self.get(key).map(|member| member.task)
     }
 
-    /// All who are still in a region, and hold something like this.
-    pub(crate) fn all(&self, region: &Region, holds: impl Fn(Roles) -> bool) -> Vec<MemberKey> {
+    /// All who are still in a region; none if it is of another executor.
+    pub(crate) fn all(&self, region: &Rc<Region>) -> Vec<MemberKey> {
         let mut keys = Vec::new();
         let mut index = region.first.get();
-        while let Some(member) = self.members.get(index) {
-            if holds(member.holds) {
-                keys.push(MemberKey { index, entry: member.entry });
-            }
+        let in_region = |member: &&Member| Rc::ptr_eq(&member.region, region);
+        while let Some(member) = self.members.get(index).filter(in_region) {
+            keys.push(MemberKey { index, entry: member.entry });
             index = member.next;
         }
         keys

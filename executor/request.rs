@@ -122,7 +122,10 @@ pub(crate) struct Delivery {
     passed_on: AtomicU32,
     /// So many send it outward.
     sent: AtomicU32,
+    /// So often somebody has dropped what is inside of him because of it.
+    stops: AtomicU32,
     over: AtomicBool,
+    ownerless: AtomicBool,
 }
 
 /// How far out the owner of a delivery stands: requests to the task have the
@@ -152,7 +155,9 @@ impl Delivery {
             heard: AtomicU32::new(0),
             passed_on: AtomicU32::new(0),
             sent: AtomicU32::new(0),
+            stops: AtomicU32::new(0),
             over: AtomicBool::new(false),
+            ownerless: AtomicBool::new(false),
         })
     }
 
@@ -189,6 +194,21 @@ impl Delivery {
         self.sent.load(Relaxed) > 0
     }
 
+    /// What is inside of somebody is dropped because of it: it goes no further from those
+    /// who send it in there.
+    pub(crate) fn stop(&self) {
+        self.stops.fetch_add(1, Relaxed);
+    }
+
+    /// Its owner is gone, and nobody stops it any more.
+    pub(crate) fn set_ownerless(&self) {
+        self.ownerless.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_ownerless(&self) -> bool {
+        self.ownerless.load(Relaxed)
+    }
+
     /// Whether somebody has passed it on, and waits.
     #[inline]
     pub(crate) fn is_passed_on(&self) -> bool {
@@ -201,10 +221,10 @@ impl Delivery {
         self.is_heard() || self.is_sent() || self.is_passed_on()
     }
 
-    /// Whether its owner is through with it.
+    /// Whether its owner is through with it, or gone.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Relaxed)
+        self.over.load(Relaxed) || self.is_ownerless()
     }
 
     #[inline]
@@ -236,18 +256,34 @@ pub(crate) type PassedOn = Counted<false>;
 pub(crate) type Sent = Counted<true>;
 
 /// A delivery that is counted in one of its two counts for as long as this lives.
-pub(crate) struct Counted<const OUTWARD: bool>(Arc<Delivery>);
+pub(crate) struct Counted<const OUTWARD: bool> {
+    delivery: Arc<Delivery>,
+    /// How often it had been stopped before.
+    stops: u32,
+}
+
+impl Sent {
+    /// Whether it goes no further from here, which is inside of the stop of this name,
+    /// and was inside of that one before: who polled it there has stopped it, and dropped
+    /// what polled it for him. Or it is not for anybody any more.
+    pub(crate) fn is_stopped(&self, before: u32, stop: u32) -> bool {
+        let is_elsewhere = before != 0 && before != stop;
+        let stops = self.delivery.stops.load(Relaxed);
+        is_elsewhere && (stops != self.stops || self.is_heard()) || self.is_ownerless()
+    }
+}
 
 impl<const OUTWARD: bool> Counted<OUTWARD> {
     pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
-        let counted = Counted(delivery);
+        let stops = delivery.stops.load(Relaxed);
+        let counted = Counted { delivery, stops };
         counted.count().fetch_add(1, Relaxed);
         counted
     }
 
     #[inline]
     fn count(&self) -> &AtomicU32 {
-        if OUTWARD { &self.0.sent } else { &self.0.passed_on }
+        if OUTWARD { &self.delivery.sent } else { &self.delivery.passed_on }
     }
 }
 
@@ -256,7 +292,7 @@ impl<const OUTWARD: bool> Deref for Counted<OUTWARD> {
 
     #[inline]
     fn deref(&self) -> &Arc<Delivery> {
-        &self.0
+        &self.delivery
     }
 }
 

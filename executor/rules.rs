@@ -361,16 +361,27 @@ impl Forwarding {
         stop: u32,
         heard: Option<&Arc<Delivery>>,
     ) -> Option<Name> {
-        // Whoever polled this before has heard, and dropped what polled it for him.
-        if let Forwarding::Outward(sent, to) = self {
-            if *to != 0 && *to != stop && (sent.is_heard() || sent.is_over()) {
-                *self = Forwarding::Nothing;
-                return None;
-            }
-            *to = stop;
-        }
         let is_heard = |d: &Delivery| heard.is_some_and(|heard| std::ptr::eq(&**heard, d));
-        let is_stale = |d: &Delivery| d.is_over() || d.task != task || is_heard(d);
+        self.forget(task, stop, |d| d.is_over() || is_heard(d))
+    }
+
+    /// The same where only those count no more for which this is so, beside what was
+    /// stopped and what was asked of another task.
+    #[must_use]
+    #[inline]
+    pub(crate) fn forget(
+        &mut self,
+        task: Name,
+        stop: u32,
+        is_over: impl Fn(&Delivery) -> bool,
+    ) -> Option<Name> {
+        if let Forwarding::Outward(sent, to) = self
+            && sent.is_stopped(std::mem::replace(to, stop), stop)
+        {
+            *self = Forwarding::Nothing;
+            return None;
+        }
+        let is_stale = |d: &Delivery| is_over(d) || d.task != task;
         let stale = self.request().filter(|d| is_stale(d))?;
         let other = Some(stale.task).filter(|&other| other != task);
         if let Forwarding::Waiting(_, others) = std::mem::take(self) {

@@ -41,6 +41,9 @@ use std::task::{Context, Poll};
 /// Dropping it drops `f`, and `cleanup` does not run: nobody is there to await
 /// it. A task that was never polled, or is dropped with its executor, ends so.
 ///
+/// One that is polled by reference, and whose cancellation has been stopped further
+/// out, has ended: awaited again, it gives a [`TaskCancelled`].
+///
 /// # Examples
 ///
 /// ```

@@ -372,6 +372,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
         with_running_task(|state| {
             if let Some(state) = state {
                 self.place.arrive(state, cx);
+                state.forget_stopped(&mut self.forwarding);
             }
             let mut inside = Roles::NONE;
             if self.ending.is_none() {
@@ -582,7 +583,7 @@ impl<T> AroundGroup<T> {
                     let own = self.abort.as_ref();
                     if !own.is_some_and(|abort| Arc::ptr_eq(&abort.delivery, &delivery)) {
                         delivery.unhear(); // it is on its way again
-                        self.told(delivery);
+                        self.told(self.members.home.goes_on(delivery));
                     }
                     Ending::Stopped
                 }
@@ -641,35 +642,38 @@ impl<T> AroundGroup<T> {
         }
         let failed = !self.members.errors.borrow().is_empty()
             || matches!(self.ending, Some(Ending::Failed(_)));
-        if let Some(delivery) = self.forwarding.request().cloned().filter(|_| !failed) {
-            self.forwarding.ends();
+        self.forwarding.ends();
+        if let Some(state) = state {
+            state.forget_stopped(&mut self.forwarding);
+            let lost = self.forwarding.request().filter(|_| failed); // the errors go first
+            lost.into_iter().for_each(|lost| state.descent.comes_to_nothing(lost));
+        }
+        // What has stopped the body may have been stopped further out: nothing to give.
+        let outward = self.forwarding.request().cloned().filter(|_| !failed);
+        if outward.is_some() || !failed && matches!(self.ending, Some(Ending::Stopped)) {
             if let Some(state) = state {
-                self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
-                state.send_outward(&delivery);
+                let own = outward.as_ref().map_or(Roles::NONE, |_| Roles::OUTWARD);
+                self.place.suspend(state, own, Roles::NONE);
+                outward.iter().for_each(|delivery| state.send_outward(delivery));
             }
             return Poll::Pending;
         }
         self.place.leave();
-        if let Some(Ending::Value(_)) = &self.ending
-            && !failed
-            && let Some(Ending::Value(value)) = self.ending.take()
-        {
-            return Poll::Ready(Ok(value));
-        }
+        let last = match self.ending.take() {
+            Some(Ending::Value(value)) if !failed => return Poll::Ready(Ok(value)),
+            Some(Ending::Failed(error)) => Some(error),
+            _ => None,
+        };
         let collected = self.members.errors.take();
         self.members.home.handed_over(collected.len() as u64);
-        let mut errors: Vec<_> = collected.into_iter().map(|(_, error)| error).collect();
-        if let Some(Ending::Failed(error)) = self.ending.take() {
-            errors.push(error);
-        }
+        let errors: Vec<_> = collected.into_iter().map(|(_, error)| error).chain(last).collect();
         debug_assert!(!errors.is_empty(), "a body stops because of a request or an error");
         Poll::Ready(Err(GroupError { errors }))
     }
 
     fn report_collected(&self) {
-        for (task, error) in self.members.errors.take() {
-            self.members.home.report_collected(task, error);
-        }
+        let report = |(task, error)| self.members.home.report_collected(task, error);
+        self.members.errors.take().into_iter().for_each(report);
     }
 }
 
@@ -684,12 +688,12 @@ impl<T> Drop for AroundGroup<T> {
         }
         members.stage.set(Stage::Ended);
         self.report_collected();
-        let error = match self.ending.take() {
+        let (home, ending) = (&self.members.home, self.ending.take());
+        let error = match ending {
             Some(Ending::Failed(error)) => error,
             Some(Ending::Panicked(panicked)) => panicked.into(),
-            Some(Ending::Value(_) | Ending::Stopped) | None => return,
+            _ => return,
         };
-        let home = &self.members.home;
         let task = home.with_running(|header| home.info(header));
         task.into_iter().zip([error]).for_each(|(task, error)| home.report_cut_short(task, error));
     }

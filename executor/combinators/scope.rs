@@ -144,7 +144,7 @@ impl Cancelled {
 /// A request on its way outward from here, for as long as this lives.
 pub(super) struct Outward {
     place: Place,
-    /// Until this is dropped.
+    /// Until this is dropped, or it is stopped and polled elsewhere.
     delivery: Option<Sent>,
     /// The name of the place that stops it, or zero before it is known.
     to: u32,
@@ -154,6 +154,10 @@ impl Outward {
     /// It has been heard, and now it is as if nobody had, until somebody stops it.
     pub(super) fn new(delivery: Arc<Delivery>) -> Outward {
         delivery.unhear();
+        let delivery = with_running_task(|state| match state {
+            Some(state) => state.goes_on(delivery),
+            None => delivery,
+        });
         Outward { place: Place::untold(), delivery: Some(Sent::new(delivery)), to: 0 }
     }
 
@@ -162,12 +166,10 @@ impl Outward {
         with_running_task(|state| {
             let (Some(state), Some(sent)) = (state, &self.delivery) else { return Poll::Pending };
             let stop = state.descent.around.get().stop;
-            let was_stopped = sent.is_heard() || sent.is_over();
-            if self.to != 0 && self.to != stop && was_stopped {
+            if sent.is_stopped(std::mem::replace(&mut self.to, stop), stop) {
                 self.place.leave();
                 return Poll::Ready(Arc::clone(sent));
             }
-            self.to = stop;
             self.place.arrive(state, cx);
             self.place.suspend(state, Roles::OUTWARD, Roles::NONE);
             state.send_outward(sent);

@@ -261,6 +261,13 @@ struct Cold {
     passed: Passed,
 }
 
+impl Drop for Cold {
+    fn drop(&mut self) {
+        // Those inside who were polled by reference may send it outward still.
+        self.passed.delivery().into_iter().for_each(|own| own.set_ownerless());
+    }
+}
+
 /// Whether it has passed, and what came of it.
 #[derive(Default)]
 enum Passed {
@@ -367,11 +374,10 @@ impl Deadline {
 
     /// What is around those inside of it.
     #[inline]
-    fn inside(&mut self, state: &State) -> Surroundings {
+    fn inside(&self, state: &State) -> Surroundings {
         let around = state.descent.around.get();
         let deadline = around.deadline.min(self.deadline());
-        let stop = self.place.name(state);
-        Surroundings { deadline, rank: around.rank.inside(), stop, ..around }
+        Surroundings { deadline, rank: around.rank.inside(), ..around }
     }
 
     /// What is inside has been polled, and this was met there.
