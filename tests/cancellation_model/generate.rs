@@ -23,6 +23,7 @@ pub fn generate(seed: u64, style: Style) -> Program {
         // What is moved while a request is delivered counts as there in its new
         // task at once.
         14 if style == Style::Distinct => generator.with_a_future_that_moves(),
+        13 if style == Style::Distinct => vec![generator.with_a_future_that_is_kept()],
         _ => (0..count).map(|_| generator.body(count)).collect(),
     };
     let mut program = Program::new(tasks, vec![]).numbered();
@@ -271,6 +272,82 @@ impl Generator {
             });
         }
         vec![Step::new(one), other]
+    }
+
+    /// A task that keeps a future, and awaits it by reference inside of something.
+    fn with_a_future_that_is_kept(&mut self) -> Step {
+        let kept = Box::new(self.kept());
+        let user = match self.random.below(4) {
+            0 => vec![self.borrowing(), self.step(1)],
+            1 => vec![self.borrowing(), self.borrowing()],
+            2 => vec![self.borrowing(), self.step(1), self.borrowing()],
+            _ => vec![self.borrowing()],
+        };
+        let tried = |step| Step::new(Act::Try(Box::new(step)));
+        let user = match user.len() {
+            1 => user.into_iter().next().expect("there is one"),
+            _ => Step::new(Act::Seq(user.into_iter().map(tried).collect())),
+        };
+        let resume = !self.random.one_in(5);
+        let mut body = Step::new(Act::Keep { kept, user: Box::new(user), resume });
+        if self.random.one_in(2) {
+            body = Step::new(Act::Seq(vec![body, self.step(1)]));
+        }
+        for _ in 0..self.random.below(3) {
+            body = self.around(body);
+        }
+        body
+    }
+
+    fn kept(&mut self) -> Step {
+        Step::new(match self.random.below(9) {
+            0..=2 => Act::Await(self.boxed(1)),
+            3 => Act::Gather(
+                [Kind::Gather, Kind::TryGather, Kind::Settle][self.random.below(3)],
+                self.some(1, 1),
+            ),
+            4 => Act::Group { tasks: self.some(1, 1), body: self.boxed(1) },
+            5 => Act::Finally { inside: self.boxed(1), cleanup: Box::new(self.cleanup(1)) },
+            _ => return self.step(1),
+        })
+    }
+
+    /// What is kept, inside of one or two other steps.
+    fn borrowing(&mut self) -> Step {
+        let mut step = Step::new(Act::Kept);
+        for _ in 0..1 + self.random.below(2) {
+            step = self.around(step);
+        }
+        step
+    }
+
+    /// A step around another.
+    fn around(&mut self, inside: Step) -> Step {
+        self.left -= 1;
+        let inside = Box::new(inside);
+        Step::new(match self.random.below(12) {
+            0..=3 => Act::Scope {
+                inside,
+                // Perhaps it awaits there what it could not before.
+                cleanup: match self.random.one_in(3) {
+                    true => Box::new(Step::new(Act::Kept)),
+                    false => Box::new(self.cleanup(1)),
+                },
+                after: [After::Accept, After::Return, After::Rethrow, After::Drop]
+                    [self.random.below(4)],
+            },
+            4 | 5 => Act::Timeout(self.moment(), inside),
+            6 => Act::Shield(inside),
+            7 => Act::Finally { inside, cleanup: Box::new(self.cleanup(1)) },
+            8 => Act::Join(vec![*inside, self.step(1)]),
+            9 => Act::Set(vec![*inside, self.step(1)]),
+            10 => Act::Group { tasks: self.some(1, 1), body: inside },
+            _ => Act::Select {
+                first: inside,
+                second: Box::new(Step::new(Act::Sleep(self.moment()))),
+                loser: Loser::Drop,
+            },
+        })
     }
 
     /// What may be moved to another task: it never has a token in its hands.

@@ -76,6 +76,12 @@ pub enum Act {
     /// Some(ending) = set.next().await { each.await?; }`. While `each` runs, the
     /// others are kept and not polled.
     Stream { parts: Vec<Step>, each: Box<Step> },
+    /// `let mut kept = pin!(kept); user.await` says how it ended, and goes on; then
+    /// `kept.await`, if `resume` says so and it has not ended. What the user awaits by
+    /// reference is [`Kept`](Act::Kept).
+    Keep { kept: Box<Step>, user: Box<Step>, resume: bool },
+    /// `(&mut kept).await`, of what the nearest step around keeps, if that has not ended.
+    Kept,
     /// `select(first, second).await`
     Select { first: Box<Step>, second: Box<Step>, loser: Loser },
 }
@@ -146,6 +152,8 @@ impl Step {
         match &mut self.act {
             Act::Log | Act::Sleep(_) | Act::Pending | Act::Fail | Act::Panic | Act::Bomb => vec![],
             Act::CancelSelf | Act::Uncancel | Act::AwaitTask(_) | Act::TakeOver => vec![],
+            Act::Kept => vec![],
+            Act::Keep { kept, user, .. } => vec![kept, user],
             Act::Repeat(_, part) | Act::Try(part) | Act::Shield(part) => vec![part],
             Act::Timeout(_, part) | Act::Await(part) | Act::Spawn(part) => vec![part],
             Act::Scope { inside, cleanup, .. } | Act::Finally { inside, cleanup } => {
@@ -250,6 +258,10 @@ impl Step {
                 format!("select, loser parked while the third runs, resumed: {resume}")
             }
             Act::Select { loser, .. } => format!("select, loser: {loser:?}"),
+            Act::Keep { resume, .. } => {
+                format!("keep the first, run the second, await the first: {resume}")
+            }
+            Act::Kept => "await what is kept, by reference".to_owned(),
             Act::Try(_) => "Try".to_owned(),
             Act::Shield(_) => "shield".to_owned(),
             Act::Await(_) => "await task".to_owned(),

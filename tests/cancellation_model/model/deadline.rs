@@ -89,7 +89,7 @@ impl World {
             }
             End::Panic(_) => end,
             // It is not known that nobody will look at a token that is left.
-            _ if asked.is_some_and(|own| self.leaked.contains(&own)) => {
+            _ if asked.is_some_and(|own| self.is_put_aside(own)) => {
                 self.say(node, "has elapsed");
                 End::Error(Error::Elapsed)
             }
@@ -98,6 +98,12 @@ impl World {
                 end
             }
         }
+    }
+
+    /// Whether a token is left, in what has been forgotten or is kept.
+    fn is_put_aside(&self, own: RequestId) -> bool {
+        let mut there = self.nodes.iter().filter(|node| node.is_there);
+        self.leaked.contains(&own) || there.any(|node| node.tokens().contains(&own))
     }
 
     /// A request from further out that is taken inside in the turn in which the

@@ -400,6 +400,7 @@ impl World {
     /// acts on, or because the program does so. Gives the panic of a drop.
     pub fn discard(&mut self, node: NodeId, because: Option<RequestId>) -> Option<u32> {
         let was_active = self.is_active(node);
+        self.give_back_all(node, because);
         let mut whole = self.whole(node);
         whole.retain(|&node| self.nodes[node].is_there);
         let (mut in_hand, mut outward) = (vec![], vec![]);
@@ -446,6 +447,10 @@ impl World {
                 group.answer.iter().for_each(|end| self.is_cut_short(node, end));
             }
             State::CleansUp(end) => self.is_cut_short(node, &end),
+            // Its own request is over with it (4.13).
+            State::Deadline(deadline) => {
+                deadline.asked.into_iter().for_each(|own| self.answer(own));
+            }
             _ => {}
         }
         None

@@ -87,6 +87,7 @@ impl World {
         youngest_first.reverse();
         self.pass_on(request, &youngest_first);
         self.group_of(node).passed.push(request);
+        self.group_of(node).has_asked = true;
     }
 
     fn body_ended(&mut self, node: NodeId, end: End) {
@@ -161,7 +162,7 @@ impl World {
         let own = self.own_request(node, "Group", "its group");
         let group = self.group_of(node);
         group.abort = Some(own);
-        if group.passed.is_empty() {
+        if !std::mem::replace(&mut group.has_asked, true) {
             let youngest_first: Vec<TaskId> = group.tasks.iter().copied().rev().collect();
             self.pass_on(own, &youngest_first);
         }
@@ -177,7 +178,7 @@ impl World {
                 self.report_collected(node);
                 return Some(End::Panic(label));
             }
-            Some(End::Error(error)) => errors.push(error),
+            Some(End::Error(ref error)) => errors.push(error.clone()),
             _ => {}
         }
         if !errors.is_empty() {
@@ -192,6 +193,8 @@ impl World {
             self.group_of(node).outward = Some(outermost);
             return None;
         }
+        // What its body was dropped for was stopped further out.
+        answer?;
         self.say(node, "gave a value");
         Some(End::Value)
     }
@@ -209,7 +212,7 @@ impl World {
     pub fn drop_group(&mut self, node: NodeId) {
         self.report_collected(node);
         let group = self.group_of(node).clone();
-        if group.abort.is_none() && group.passed.is_empty() {
+        if !group.has_asked {
             let wish = self.new_wish();
             for &task in group.tasks.iter().rev() {
                 self.ask(task, wish, "Group", "its group");

@@ -22,10 +22,12 @@
 //! | `deadline.rs` | the same for a deadline (4.9) |
 //! | `tasks.rs` | the same for an await and a gather (4.8, 5.1) |
 //! | `group.rs` | the same for a group (5.4) |
+//! | `kept.rs` | the same for what is kept, and awaited by reference (4.11, 4.13) |
 
 mod deadline;
 mod delivery;
 mod group;
+mod kept;
 mod outcome;
 mod scope;
 mod steps;

@@ -65,6 +65,7 @@ impl World {
         let is_new = matches!(self.nodes[node].state, State::New);
         match &step.act {
             _ if matches!(self.nodes[node].state, State::Root) => self.go_on_inside(node),
+            _ if matches!(self.nodes[node].state, State::Stopped(_)) => self.after_stop(node),
             Act::Log => {
                 self.say(node, "is here");
                 Some(End::Value)
@@ -124,6 +125,8 @@ impl World {
             Act::Group { tasks, body } => self.group(node, tasks, body),
             Act::Join(parts) | Act::Set(parts) | Act::Concurrent(parts) => self.join(node, parts),
             Act::Stream { parts, each } => self.stream(node, parts, each),
+            Act::Keep { kept, user, resume } => self.keep(node, kept, user, *resume),
+            Act::Kept => self.await_kept(node),
             Act::Select { first, second, loser } => self.select(node, first, second, loser),
         }
     }

@@ -64,6 +64,10 @@ pub enum State {
     Deadline(Deadline),
     Tasks(Tasks),
     Group(Group),
+    /// Its user runs. What it keeps, once that has been polled.
+    Keeps(Option<NodeId>),
+    /// What it let go outward has been stopped by somebody who does not keep it.
+    Stopped(RequestId),
     /// How the branches have ended.
     Branches(Vec<Option<End>>),
 }
@@ -111,6 +115,8 @@ pub struct Group {
     /// Its own request, for the body.
     pub abort: Option<RequestId>,
     pub passed: Vec<RequestId>,
+    /// Its tasks have been asked to cancel.
+    pub has_asked: bool,
     pub outward: Option<RequestId>,
 }
 
@@ -356,7 +362,7 @@ impl World {
 
     /// Who stops what goes outward from a node: the nearest scope or group body
     /// around it, the owner of the request, or at last the root.
-    fn stopper(&self, node: NodeId, request: RequestId) -> NodeId {
+    pub fn stopper(&self, node: NodeId, request: RequestId) -> NodeId {
         let stops = |node: &Node| match &node.state {
             State::Root => true,
             State::Deadline(deadline) => deadline.asked == Some(request),

@@ -8,12 +8,15 @@ use futures::future::{Either, LocalBoxFuture, join_all, select};
 use futures::stream::FuturesUnordered;
 use futures_concurrency::future::Join;
 use hearken::{Elapsed, Group, Task, TaskState};
-use std::cell::Cell;
-use std::future::pending;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 pub type Ending = anyhow::Result<()>;
+
+/// What the nearest step around keeps, for those who await it by reference.
+type Kept = Weak<RefCell<Option<LocalBoxFuture<'static, Ending>>>>;
 
 /// Spawns a task that says what it returns and how it ends.
 pub fn spawn(
@@ -22,7 +25,7 @@ pub fn spawn(
     spawn: impl FnOnce(LocalBoxFuture<'static, Ending>) -> Task<()>,
 ) -> Task<()> {
     let label = body.label;
-    let future = run_step(stage, body);
+    let future = run_step(stage, body, &Weak::new());
     let said = stage.clone();
     let task = spawn(Box::pin(async move {
         let ending = future.await;
@@ -44,19 +47,19 @@ pub fn spawn(
     task
 }
 
-fn run_step(stage: &Rc<Stage>, step: &Step) -> LocalBoxFuture<'static, Ending> {
-    let (stage, step) = (stage.clone(), step.clone());
+fn run_step(stage: &Rc<Stage>, step: &Step, kept: &Kept) -> LocalBoxFuture<'static, Ending> {
+    let (stage, step, kept) = (stage.clone(), step.clone(), kept.clone());
     let counted = Counted::new(&stage);
     Box::pin(async move {
         let _counted = counted;
-        act(&stage, step.label, &step.act).await
+        act(&stage, step.label, &step.act, &kept).await
     })
 }
 
 /// Does what a step does.
-async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
+async fn act(stage: &Rc<Stage>, label: u32, act: &Act, kept: &Kept) -> Ending {
     let say = |what: &str| stage.say(label, what);
-    let run = |step: &Step| run_step(stage, step);
+    let run = |step: &Step| run_step(stage, step, kept);
     match act {
         Act::Log => {
             say("is here");
@@ -230,6 +233,24 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
             }
             Ok(())
         }
+        Act::Keep { kept, user, resume } => {
+            let kept = Rc::new(RefCell::new(Some(run_step(stage, kept, &Weak::new()))));
+            let ending = run_step(stage, user, &Rc::downgrade(&kept)).await;
+            say(&format!("the user gave {}", words(&ending)));
+            drop(ending);
+            let kept = kept.take();
+            match kept {
+                Some(kept) if *resume => kept.await,
+                _ => Ok(()),
+            }
+        }
+        Act::Kept => match kept.upgrade() {
+            Some(future) if future.borrow().is_some() => await_kept(kept).await,
+            _ => {
+                say("finds nothing kept");
+                Ok(())
+            }
+        },
         Act::Select { first, second, loser } => {
             let (mut first_future, mut second_future) = (run(first), run(second));
             let (winner, ending, lost) = match select(&mut first_future, &mut second_future).await {
@@ -261,6 +282,20 @@ async fn act(stage: &Rc<Stage>, label: u32, act: &Act) -> Ending {
             }
         }
     }
+}
+
+/// `(&mut kept).await`. It is dropped when it has ended, or panicked.
+async fn await_kept(kept: &Kept) -> Ending {
+    poll_fn(|cx| {
+        let kept = kept.upgrade().expect("whoever keeps it is polled");
+        let mut future = kept.take().expect("it has not ended");
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            kept.replace(Some(future));
+        }
+        polled
+    })
+    .await
 }
 
 async fn await_task(stage: &Stage, label: u32, task: Task<()>) -> Ending {
