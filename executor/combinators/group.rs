@@ -642,7 +642,9 @@ impl<T> AroundGroup<T> {
         }
         let failed = !self.members.errors.borrow().is_empty()
             || matches!(self.ending, Some(Ending::Failed(_)));
-        self.forwarding.ends();
+        if !failed {
+            self.forwarding.ends(); // else what was passed on has come to nothing
+        }
         if let Some(state) = state {
             state.forget_stopped(&mut self.forwarding);
             let lost = self.forwarding.request().filter(|_| failed); // the errors go first
