@@ -6,6 +6,7 @@
 //! away.
 
 use super::around::{Around, Wrapped};
+use super::group_error::{GroupError, OwnedByGroup};
 use crate::cancelling::{MOST_DELIVERIES, give_up, with_running_task};
 use crate::current::state_for;
 use crate::descent::Around as Surroundings;
@@ -25,7 +26,6 @@ use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
 use crate::state::State;
 use crate::task::Fallible;
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -165,50 +165,6 @@ impl fmt::Debug for Group {
         f.debug_struct("Group").field("live", &self.members.live.get()).finish_non_exhaustive()
     }
 }
-
-/// All that failed in a [`group`]: the tasks in the order in which they ended,
-/// and then the body.
-#[derive(Debug)]
-pub struct GroupError {
-    errors: Vec<anyhow::Error>,
-}
-
-impl GroupError {
-    /// The errors; there is at least one.
-    pub fn errors(&self) -> &[anyhow::Error] {
-        &self.errors
-    }
-
-    /// The errors, to be taken apart.
-    pub fn into_errors(self) -> Vec<anyhow::Error> {
-        self.errors
-    }
-}
-
-impl fmt::Display for GroupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of a group failed: ", self.errors.len())?;
-        for (number, error) in self.errors.iter().enumerate() {
-            let comma = if number == 0 { "" } else { "; " };
-            write!(f, "{comma}{error:#}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Error for GroupError {}
-
-/// The task failed, and its error is in the [`GroupError`] of its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnedByGroup;
-
-impl fmt::Display for OwnedByGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task failed, and its group has the error")
-    }
-}
-
-impl Error for OwnedByGroup {}
 
 // ---- The tasks of a group -------------------------------------------------------
 
@@ -670,7 +626,7 @@ impl<T> AroundGroup<T> {
         self.members.home.handed_over(collected.len() as u64);
         let errors: Vec<_> = collected.into_iter().map(|(_, error)| error).chain(last).collect();
         debug_assert!(!errors.is_empty(), "a body stops because of a request or an error");
-        Poll::Ready(Err(GroupError { errors }))
+        Poll::Ready(Err(GroupError::new(errors)))
     }
 
     fn report_collected(&self) {

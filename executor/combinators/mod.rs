@@ -14,11 +14,13 @@ mod interval;
 mod watching;
 mod gather;
 mod wait;
+mod group_error;
 mod group;
 
 pub use finally::{CleanupFailed, finally};
 pub use gather::{gather, settle, try_gather};
-pub use group::{Group, GroupError, OwnedByGroup, group};
+pub use group::{Group, group};
+pub use group_error::{GroupError, OwnedByGroup};
 pub use interval::{Interval, MissedTicks, ZeroInterval, interval, interval_at};
 pub use scope::scope;
 pub use shield::shield;
