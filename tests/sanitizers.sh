@@ -25,10 +25,17 @@ target=${CARGO_TARGET_DIR:-target}
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_INCREMENTAL=0 RUST_BACKTRACE=0 RUST_LIB_BACKTRACE=0
 
-# under FLAGS ARGUMENTS…: the tests, built with these flags, in a folder of the part.
+# under FLAGS ARGUMENTS…: the tests, built with these flags, in a folder of the part. Some
+# start the examples.
 under() {
-    RUSTFLAGS="${RUSTFLAGS:-} $1" CARGO_TARGET_DIR="$target/$part" CARGO_BUILD_TARGET=$host \
-        cargo +nightly test --quiet --no-fail-fast "${@:2}"
+    local flags=$1
+    shift
+    with_flags() {
+        RUSTFLAGS="${RUSTFLAGS:-} $flags" CARGO_TARGET_DIR="$target/$part" \
+            CARGO_BUILD_TARGET=$host cargo +nightly "$@"
+    }
+    with_flags build --quiet --examples
+    with_flags test --quiet --no-fail-fast "$@"
 }
 
 run_part() {
