@@ -25,9 +25,9 @@ use std::task::{Poll, Waker};
 /// Polls what is inside of a place or of a task, and answers what was met there.
 ///
 /// If something is carried, and there are members of the place's region, they are
-/// called first, and the inside is polled up to three times, or while others come, until all of them
-/// have come. If a member that holds `watched` is all that does, it is made sure
-/// that it still is being polled.
+/// called first, and the inside is polled up to three times, or while others come, until
+/// all of them have come. If a member that holds `watched` is all that does, it is made
+/// sure that it still is being polled.
 #[inline]
 pub(crate) fn pass<T>(
     state: &State,

@@ -51,7 +51,8 @@
 //!   its owner is not through. A `Held` whose owner is through is gone.
 //! - If there are several that it may take it takes the one that counts, and
 //!   remembers nothing. If there are none it remembers what goes outward, and with
-//!   it what was asked and is held, as a `Held` would. What it forgets unheard its owner asks again.
+//!   it what was asked and is held, as a `Held` would. What it forgets unheard its
+//!   owner asks again.
 //! - `settle` answers no `Chosen`: the place makes one of what it may take while it
 //!   is still being found out who is to hear.
 //!
