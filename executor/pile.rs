@@ -177,26 +177,31 @@ mod tests {
         const ROUNDS: usize = 2_000;
         let pile = Pile::default();
         let written = [const { AtomicUsize::new(0) }; 8];
+        let at_work = AtomicUsize::new(4);
+        let take_all = |seen: &mut [usize; 8]| {
+            pile.take_all(|slot| {
+                seen[slot as usize] = written[slot as usize].load(Ordering::Relaxed)
+            });
+        };
         let mut seen = [0; 8];
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (pile, written) = (&pile, &written);
+                let (pile, written, at_work) = (&pile, &written, &at_work);
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         let slot = (thread + round) % 8;
                         written[slot].fetch_add(1, Ordering::Relaxed);
                         let _it_may_lie_there = pile.put(slot);
                     }
+                    at_work.fetch_sub(1, Ordering::Release);
                 });
             }
-            while seen.iter().sum::<usize>() < 4 * ROUNDS {
-                pile.take_all(|slot| {
-                    let slot = slot as usize;
-                    seen[slot] = written[slot].load(Ordering::Relaxed);
-                });
+            while at_work.load(Ordering::Acquire) > 0 {
+                take_all(&mut seen);
                 std::thread::yield_now();
             }
         });
-        assert_eq!(taken(&pile), []);
+        take_all(&mut seen);
+        assert_eq!(seen.iter().sum::<usize>(), 4 * ROUNDS, "{seen:?}");
     }
 }
