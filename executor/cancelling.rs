@@ -123,7 +123,12 @@ impl State {
         header.requested_at.set(None);
         let unanswered = header.rare(|rare| {
             rare.cancel.pending = None;
-            if let Some(asking) = rare.cancel.asking.take_if(|asking| asking.is_untaken()) {
+            // What was taken may have come to nothing in this very poll.
+            let is_untaken = |asking: &mut Asking| {
+                asking.is_untaken()
+                    || asking.is_unheard() && self.descent.noted.is_lost(&asking.delivery)
+            };
+            if let Some(asking) = rare.cancel.asking.take_if(is_untaken) {
                 asking.delivery.set_over();
             }
             rare.cancel.is_unanswered()
@@ -240,12 +245,28 @@ impl State {
         if delivery.is_heard() {
             return; // by somebody else
         }
+        if delivery.rank == Rank::TASK && self.has_heard_a_later_one(delivery) {
+            return delivery.set_over();
+        }
         self.descent.is_lost(delivery);
         if delivery.rank == Rank::TASK {
             self.with_running(|header| {
                 let _its_poll_is_on = header.request_cancel();
             });
         }
+    }
+
+    /// Whether somebody has heard of a later request to the running task: that counts for
+    /// those before it.
+    fn has_heard_a_later_one(&self, lost: &Delivery) -> bool {
+        let is_heard = |header: &Header| {
+            let is_later = |asking: &Asking| {
+                let latest = &asking.delivery;
+                latest.task == lost.task && latest.order > lost.order && !asking.is_unheard()
+            };
+            header.if_rare(|rare| rare.cancel.asking.as_ref().is_some_and(is_later))
+        };
+        self.with_running(is_heard).flatten() == Some(true)
     }
 
     /// Drops what is inside of a place because of a request, so that a panic in
@@ -349,6 +370,7 @@ fn lay_out_region(state: &State, header: &Header) -> bool {
     header.rare(|rare| {
         let cancel = &mut rare.cancel;
         let rests = cancel.waits || cancel.asking.is_some() || !cancel.outward.is_nothing();
+        let rests = rests || cancel.displaced.is_some();
         if !rests && let Some(region) = cancel.region.take() {
             state.descent.set_region(region);
         }
@@ -384,8 +406,12 @@ pub(crate) fn after_end(state: &State, header: &Header) -> Ran {
     if state.descent.signs() != Signs::NONE {
         // Futures that were polled in it may outlive it.
         let (_, region) = state.descent.found();
-        if region.is_some() {
-            header.rare(|rare| rare.cancel.region = region);
+        let displaced = state.descent.take_displaced();
+        if region.is_some() || displaced.is_some() {
+            header.rare(|rare| {
+                rare.cancel.region = region;
+                rare.cancel.displaced = displaced;
+            });
         }
         state.descent.clear();
     }
@@ -407,11 +433,25 @@ pub(crate) fn run(
             Poll::Ready(()) => after_end(state, header),
         };
     }
-    let poll: &mut dyn FnMut() -> Poll<()> = &mut poll;
     state.lend_rare(header);
+    state.descent.put_displaced(header.rare(|rare| rare.cancel.displaced.take()));
+    let ran = run_closely(state, header, answer, &mut poll);
+    header.rare(|rare| rare.cancel.displaced = state.descent.take_displaced());
+    ran
+}
+
+fn run_closely(
+    state: &State,
+    header: &Header,
+    answer: PollAnswer,
+    poll: &mut dyn FnMut() -> Poll<()>,
+) -> Ran {
     let waits = header.rare(|rare| rare.cancel.waits);
     let (mut polled, mut found) = match answer {
-        PollAnswer::Deliver if header.rare(|rare| rare.cancel.members_have_left()) => {
+        PollAnswer::Deliver
+            if state.descent.displaced().is_none()
+                && header.rare(|rare| rare.cancel.members_have_left()) =>
+        {
             return Ran::Drop;
         }
         PollAnswer::Deliver => match next_delivery(state, header) {
@@ -423,6 +463,7 @@ pub(crate) fn run(
             let (mut found, mut region) = state.descent.found();
             add_region(state, &mut region, &mut found);
             header.rare(|rare| rare.cancel.region = region);
+            found.roles |= state.descent.displaced_hold();
             (Poll::Pending, found)
         }
         PollAnswer::Drop | PollAnswer::Nothing => (Poll::Pending, Found::default()),
@@ -549,8 +590,9 @@ fn deliver(
         rare.cancel.asking = Some(Asking::new(delivery.clone()));
         rare.cancel.region.take()
     });
-    let (polled, found) =
+    let (polled, mut found) =
         state.descent.deliver(&delivery, || pass(state, &mut region, None, None, &mut *poll));
+    found.roles |= state.descent.displaced_hold();
     header.rare(|rare| {
         rare.cancel.region = region;
         if let Some(asking) = &mut rare.cancel.asking {
@@ -572,10 +614,11 @@ fn attend(state: &State, header: &Header, poll: &mut dyn FnMut() -> Poll<()>) ->
     }
     let mut pass = || pass(state, &mut region, None, watched.as_ref(), &mut *poll);
     // Whoever waits with what others have heard may be left behind too.
-    let (polled, found) = match waits || state.descent.looking() == Looking::Confirms {
+    let (polled, mut found) = match waits || state.descent.looking() == Looking::Confirms {
         true => state.descent.watch(pass),
         false => pass(),
     };
+    found.roles |= state.descent.displaced_hold();
     header.rare(|rare| rare.cancel.region = region);
     (polled, found)
 }
@@ -591,7 +634,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
     let lost = state.descent.noted.take_lost();
     let name = Name::new(state.number, header.id.ticket());
     let fresh = header.has_undelivered_request();
-    let listens = found.listens;
+    let listens = found.listens || state.descent.displaced_listen();
     let decision = header.rare(|rare| {
         let cancel = &mut rare.cancel;
         // A request that is asked again after its token was lost; unless there is a
@@ -631,7 +674,8 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
             let cancel = &mut rare.cancel;
             cancel.listens_directly = found.listens_directly;
             cancel.waits = listens && found.roles.waits();
-            cancel.region.is_some() || cancel.waits || cancel.is_unanswered()
+            let has_members = cancel.region.is_some() || state.descent.displaced().is_some();
+            has_members || cancel.waits || cancel.is_unanswered()
         });
         let met = match (more, listens) {
             (true, _) => Met::More,

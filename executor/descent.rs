@@ -42,6 +42,8 @@ pub(crate) struct Descent {
     heard: Cell<Option<Rank>>,
     outward: RefCell<Option<Arc<Delivery>>>,
     region: RefCell<Option<Rc<Region>>>,
+    /// Those in the running task whose place is no more, and who may be in any by now.
+    displaced: RefCell<Option<Rc<Region>>>,
     /// The rank of the request because of which something is being dropped.
     dropping: Cell<Option<Rank>>,
     pub(crate) noted: Noted,
@@ -476,6 +478,54 @@ impl Descent {
         let region = self.region.borrow_mut().take_if(|region| holders(region.holders()))?;
         self.signs.set(Signs::NONE);
         Some(region)
+    }
+
+    /// The region of those in the running task whose place is no more.
+    pub(crate) fn displaced(&self) -> Option<Rc<Region>> {
+        self.displaced.borrow().clone().filter(|displaced| !displaced.is_empty())
+    }
+
+    /// The same; made now, if there was none.
+    pub(crate) fn make_displaced(&self) -> Rc<Region> {
+        self.signs.set(self.signs.get().and(Signs::OWES));
+        self.displaced.borrow_mut().get_or_insert_default().clone()
+    }
+
+    /// The task that is polled from here on has this.
+    pub(crate) fn put_displaced(&self, displaced: Option<Rc<Region>>) {
+        if displaced.as_ref().is_some_and(|displaced| !displaced.is_empty()) {
+            *self.displaced.borrow_mut() = displaced;
+        }
+    }
+
+    /// The poll of the task is over.
+    pub(crate) fn take_displaced(&self) -> Option<Rc<Region>> {
+        self.displaced.take().filter(|displaced| !displaced.is_empty())
+    }
+
+    /// What those hold in the running task whose place is no more.
+    pub(crate) fn displaced_hold(&self) -> Roles {
+        self.displaced.borrow().as_ref().map_or(Roles::NONE, |displaced| displaced.holders())
+    }
+
+    /// Whether some whose place is no more have to be called: all are told, or whoever is
+    /// polled `waits` until nobody inside holds something.
+    #[inline]
+    pub(crate) fn asks_displaced(&self, waits: bool) -> bool {
+        self.displaced.borrow().as_ref().is_some_and(|displaced| {
+            let is_watched = waits && self.is_watched() && displaced.holders() != Roles::NONE;
+            is_watched || self.is_choosing() && displaced.listens()
+        })
+    }
+
+    /// Whether anybody in the running task listens whose place is no more.
+    pub(crate) fn displaced_listen(&self) -> bool {
+        self.displaced.borrow().as_ref().is_some_and(|displaced| displaced.listens())
+    }
+
+    /// Whether somebody was called, of what is carried, who may be in any place by now.
+    pub(crate) fn awaits_displaced(&self) -> bool {
+        self.displaced.borrow().as_ref().is_some_and(|displaced| displaced.unreached() > 0)
     }
 
     /// Whether this is the region of the nearest place around.

@@ -9,6 +9,7 @@
 //! is not waited for.
 
 use crate::place::Place;
+use crate::request::Rank;
 use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::task::Context;
@@ -21,6 +22,8 @@ pub(crate) struct GaveWay(Option<Box<Lately>>);
 struct Lately {
     /// To this request to the task, in this turn.
     task: Option<(u64, u64)>,
+    /// To one that had not been delivered, in this turn.
+    undelivered: Option<u64>,
     /// To a deadline or group further out, in this turn.
     owner: Option<u64>,
     /// To a deadline further out that has passed, in this turn.
@@ -66,8 +69,10 @@ impl GaveWay {
         let Some(carried) = state.descent.carried().filter(|_| found.roles.takes()) else {
             return false;
         };
-        let given = self.0.as_ref().and_then(|lately| lately.task);
-        given == Some((carried.request.id, state.turns.get()))
+        let Some(lately) = &self.0 else { return false };
+        let turn = state.turns.get();
+        lately.task == Some((carried.request.id, turn))
+            || carried.rank == Rank::TASK && lately.undelivered == Some(turn)
     }
 
     /// Whether the owner goes first who has this place, and has found this inside.
@@ -106,7 +111,11 @@ impl GaveWay {
             // Both, for each is given one turn.
             let to_task = rests.is_some_and(|rests| self.gives_to_task(rests, turn));
             let to_owner = self.gives_to_owner(asked, turn);
-            to_task || to_owner || state.has_undelivered_request()
+            let is_undelivered = state.has_undelivered_request();
+            if is_undelivered {
+                self.0.get_or_insert_default().undelivered = Some(turn);
+            }
+            to_task || to_owner || is_undelivered
         };
         // After a delivery a poll that only pays for members is not one to act in.
         let looks = state.descent.looking() == Looking::Pays && state.descent.noted.has_delivered();

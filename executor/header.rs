@@ -161,6 +161,8 @@ pub(crate) struct Cancelling {
     pub(crate) outward: Hold,
     /// Those in the task who are polled by wakers of their own.
     pub(crate) region: Option<Rc<Region>>,
+    /// Those of them whose place is no more.
+    pub(crate) displaced: Option<Rc<Region>>,
     /// Whether somebody else in it listens.
     pub(crate) listens_directly: bool,
     /// The requests that it was asked lately: they may come from several sides.
@@ -207,7 +209,7 @@ impl Lately {
 impl Cancelling {
     /// Whether there is, or was, anything in it.
     fn is_used(&self) -> bool {
-        let Cancelling { pending, asking, outward, region, lately, .. } = self;
+        let Cancelling { pending, asking, outward, region, displaced, lately, .. } = self;
         self.listens_directly
             || self.waits
             || (self.count, self.accepted, lately.latest) != (0, 0, 0)
@@ -215,6 +217,7 @@ impl Cancelling {
             || asking.is_some()
             || !outward.is_nothing()
             || region.is_some()
+            || displaced.is_some()
             || !self.asked_by.is_empty()
     }
 
@@ -566,7 +569,8 @@ impl Header {
     /// Whether there are members of its region, whom its end concerns.
     #[inline]
     pub(crate) fn has_region(&self) -> bool {
-        self.if_rare(|rare| rare.cancel.region.is_some()) == Some(true)
+        let has = |rare: &mut Rare| rare.cancel.region.is_some() || rare.cancel.displaced.is_some();
+        self.if_rare(has) == Some(true)
     }
 
     /// Whether it has what few tasks have.

@@ -9,7 +9,7 @@
 //! - **No borrow is held while a waker is called**: it may be a combinator's.
 
 use crate::descent::WakerKey;
-use crate::header::Header;
+use crate::header::{Header, Rare};
 use crate::id::Name;
 use crate::outcome::catch;
 use crate::region::{MemberKey, PATIENCE, PATIENCE_WITH_MANY, Polled, Region};
@@ -61,47 +61,48 @@ fn pass_once<T>(
     watched: Option<&Watched>,
     mut poll: impl FnMut() -> Poll<T>,
 ) -> (Poll<T>, Found) {
-    if region.is_some() {
-        return pass_with_region(state, region, waker, watched, &mut poll);
+    // Whoever is further in has nothing to find out himself about the displaced.
+    let waits = watched.is_some() || waker.is_none();
+    if region.is_some() || state.descent.asks_displaced(waits) {
+        call_inside(state, region.as_ref());
     }
-    let inner = state.descent.enter(WakerKey::of(waker), None);
+    let inner = state.descent.enter(WakerKey::of(waker), region.take());
     let polled = poll();
-    let mut found = inner.leave(region);
-    if region.is_some() {
-        add_region(state, region, &mut found);
+    let found = inner.leave(region);
+    if region.is_none() && !state.descent.asks_displaced(waits) || polled.is_ready() {
+        return (polled, found);
     }
-    (polled, found)
+    poll_until_all_come(state, region, waker, watched, &mut poll, (polled, found))
+}
+
+/// Something is carried, perhaps: those are called whom it would not reach.
+#[inline(never)]
+fn call_inside(state: &State, region: Option<&Rc<Region>>) {
+    let (number, acts) = (state.descent.number(), state.descent.is_acting());
+    let displaced = state.descent.displaced().filter(|_| !acts);
+    for region in region.into_iter().chain(&displaced).filter(|_| number != 0) {
+        let called = state.members.borrow_mut().call_all(region, number, acts);
+        state.call_members(called);
+    }
+    region.into_iter().for_each(|region| region.begin_pass());
 }
 
 #[inline(never)]
-fn pass_with_region<T>(
+fn poll_until_all_come<T>(
     state: &State,
     region: &mut Option<Rc<Region>>,
     waker: Option<&Waker>,
     watched: Option<&Watched>,
     poll: &mut dyn FnMut() -> Poll<T>,
+    (mut polled, mut all): (Poll<T>, Found),
 ) -> (Poll<T>, Found) {
-    let number = state.descent.number();
-    if let Some(region) = region.as_ref().filter(|_| number != 0) {
-        let acts = state.descent.is_acting();
-        let called = state.members.borrow_mut().call_all(region, number, acts);
-        state.call_members(called);
-    }
-    region.iter().for_each(|region| region.begin_pass());
-    let mut poll = |region: &mut Option<Rc<Region>>| {
+    let mut patience = Patience::new(state, watched.is_some() || waker.is_none());
+    while polled.is_pending() && patience.calls_again(state, region.as_ref(), &all, watched) {
         let inner = state.descent.enter(WakerKey::of(waker), region.take());
-        let polled = poll();
-        (polled, inner.leave(region))
-    };
-    let (mut polled, mut all) = poll(region);
-    let (mut attempt, mut came) = (1, 0);
-    while polled.is_pending()
-        && let Some(members) = &region
-        && is_to_be_polled_again(state, members, &all, watched, &mut attempt, &mut came)
-    {
-        let (again, found) = poll(region);
+        let again = poll();
+        let found = inner.leave(region);
         (polled, all) = (again, found.after(all));
-        attempt += 1;
+        patience.attempt += 1;
     }
     if polled.is_pending() {
         add_region(state, region, &mut all);
@@ -127,51 +128,110 @@ fn confirm<T>(
     })
 }
 
-/// Whether somebody in the region was called and has not come yet.
-fn is_to_be_polled_again(
-    state: &State,
-    region: &Rc<Region>,
-    found: &Found,
-    watched: Option<&Watched>,
-    attempt: &mut u32,
-    came: &mut u32,
-) -> bool {
-    if region.unreached() {
-        let others_come = std::mem::replace(came, region.came()) < region.came();
-        let patience = if others_come { PATIENCE_WITH_MANY } else { PATIENCE };
-        if *attempt < patience {
-            return true;
+/// How long those who were called are waited for.
+struct Patience {
+    /// Whether those are called too, if need be, whose place is no more.
+    with_displaced: bool,
+    /// So often the inside has been polled since somebody was called.
+    attempt: u32,
+    /// How many had come of the region, and how many of the displaced had not, when it was
+    /// looked last.
+    came: u32,
+    absent: u32,
+    /// So many of the displaced are called next.
+    called: usize,
+}
+
+impl Patience {
+    fn new(state: &State, with_displaced: bool) -> Patience {
+        let absent = state.descent.displaced().map_or(0, |displaced| displaced.unreached());
+        Patience { with_displaced, attempt: 1, came: 0, absent, called: 1 }
+    }
+
+    /// Whether the inside is to be polled once more: somebody was called and has not come
+    /// yet, or one who holds something is called now.
+    fn calls_again(
+        &mut self,
+        state: &State,
+        region: Option<&Rc<Region>>,
+        found: &Found,
+        watched: Option<&Watched>,
+    ) -> bool {
+        let asks = state.descent.asks_displaced(self.with_displaced);
+        let displaced = state.descent.displaced().filter(|_| asks);
+        let displaced = displaced.as_ref();
+        let regions = || region.into_iter().chain(displaced);
+        if regions().any(|region| region.unreached() > 0) {
+            let came = region.map_or(0, |region| region.came());
+            let absent = displaced.map_or(0, |displaced| displaced.unreached());
+            let others_come = came > self.came || absent < self.absent;
+            (self.came, self.absent) = (came, absent);
+            let patience = if others_come { PATIENCE_WITH_MANY } else { PATIENCE };
+            if self.attempt < patience {
+                return true;
+            }
+            if others_come {
+                return false;
+            }
+            for region in regions() {
+                state.members.borrow_mut().pass_over(region);
+            }
         }
-        if others_come {
+        self.attempt = 0;
+        self.calls_holders(state, (region, displaced), found, watched)
+    }
+
+    /// Whether somebody waits until nobody holds something, and one is called who does:
+    /// he may have been left behind.
+    fn calls_holders(
+        &mut self,
+        state: &State,
+        (region, displaced): (Option<&Rc<Region>>, Option<&Rc<Region>>),
+        found: &Found,
+        watched: Option<&Watched>,
+    ) -> bool {
+        let is_watched = watched.is_some() || state.descent.is_watched();
+        if !is_watched || state.descent.looking() == Looking::Pays {
             return false;
         }
-        state.members.borrow_mut().pass_over(region);
-        *attempt = 0;
+        // One who has come is enough: as long as one holds it, it is held.
+        // What goes outward is held by more than what was asked.
+        let holds = |inside: Roles| match watched {
+            Some(watched) if found.outward.is_none() => watched.is_held_by(inside),
+            _ => inside.holds_any(),
+        };
+        let sends = |inside: Roles| inside.sends();
+        let mut met = found.roles;
+        if let Some(region) = region {
+            met |= region.met();
+            let members = region.holders();
+            let holder = if holds(members) && !holds(met) {
+                state.members.borrow_mut().a_holder(region, holds)
+            } else if sends(members) && !sends(met) {
+                state.members.borrow_mut().a_holder(region, sends)
+            } else {
+                None
+            };
+            if holder.is_some() {
+                state.call_members(holder);
+                return true;
+            }
+        }
+        let Some(displaced) = displaced else { return false };
+        let members = displaced.holders();
+        let is_wanted =
+            |inside: Roles| holds(inside) && !holds(met) || sends(inside) && !sends(met);
+        if !is_wanted(members) {
+            return false;
+        }
+        // They may be elsewhere, so more are called each time.
+        let called = state.members.borrow_mut().holders(displaced, self.called, is_wanted);
+        self.called *= 2;
+        self.absent = displaced.unreached();
+        let is_called = !called.is_empty();
+        state.call_members(called);
+        is_called
     }
-    let is_watched = watched.is_some() || state.descent.is_watched();
-    if !is_watched || state.descent.looking() == Looking::Pays {
-        return false;
-    }
-    // One who has come is enough: as long as one holds it, it is held.
-    // What goes outward is held by more than what was asked.
-    let holds = |inside: Roles| match watched {
-        Some(watched) if found.outward.is_none() => watched.is_held_by(inside),
-        _ => inside.holds_any(),
-    };
-    let sends = |inside: Roles| inside.sends();
-    let (members, mut met) = (region.holders(), found.roles);
-    met |= region.met();
-    let holder = if holds(members) && !holds(met) {
-        state.members.borrow_mut().a_holder(region, holds)
-    } else if sends(members) && !sends(met) {
-        state.members.borrow_mut().a_holder(region, sends)
-    } else {
-        None
-    };
-    let is_called = holder.is_some();
-    state.call_members(holder);
-    *attempt = 0;
-    is_called
 }
 
 /// Those in the region of a place are inside of it.
@@ -271,15 +331,36 @@ impl State {
         surplus.into_iter().for_each(|waker| self.drop_waker(waker));
     }
 
-    /// A task has ended. Those of its region whose futures are still about are
+    /// A task has ended. Those of its regions whose futures are still about are
     /// to be polled where they are now, and to come into another.
     pub(crate) fn wake_outlived(&self, header: &Header) {
-        let region = header.if_rare(|rare| rare.cancel.region.take()).flatten();
-        region.into_iter().for_each(|region| self.wake_outlived_of(&region));
+        let take = |rare: &mut Rare| [rare.cancel.region.take(), rare.cancel.displaced.take()];
+        let regions = header.if_rare(take).into_iter().flatten().flatten();
+        regions.for_each(|region| self.wake_outlived_of(&region));
+    }
+
+    /// A place of the running task is no more, and what was polled in its region may be
+    /// still about: they are displaced from now on.
+    pub(crate) fn displace(&self, region: &Rc<Region>) {
+        let holders = self.members.borrow_mut().displace(region);
+        for key in holders {
+            let waker = self.members.borrow_mut().leave(key);
+            waker.into_iter().for_each(|waker| self.wake_foreign(waker));
+        }
+        let is_polled = self.with_running(|header| header.life.get().is_polled());
+        if let Some(task) = self.running_name().filter(|_| is_polled == Some(true))
+            && !region.is_empty()
+        {
+            let displaced = self.descent.make_displaced();
+            if self.members.borrow_mut().go_over(region, &displaced, task) {
+                return;
+            }
+        }
+        self.wake_outlived_of(region);
     }
 
     /// A region is no more, and what was polled in it may be still about.
-    pub(crate) fn wake_outlived_of(&self, region: &Rc<Region>) {
+    fn wake_outlived_of(&self, region: &Rc<Region>) {
         let members = self.members.borrow().all(region);
         for key in members {
             let waker = self.members.borrow_mut().leave(key);

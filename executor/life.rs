@@ -115,6 +115,11 @@ pub(crate) enum CancelAnswer {
 }
 
 impl Life {
+    /// Whether its future is being polled.
+    pub(crate) fn is_polled(self) -> bool {
+        matches!(self, Life::Polling | Life::PollingCancelRequested)
+    }
+
     #[inline]
     pub(crate) fn begin_poll(self) -> (Life, PollAnswer) {
         match self {

@@ -51,6 +51,11 @@ impl Noted {
         self.has_just_lost.set(true);
     }
 
+    /// Whether it is this one that was lost, and the task has not looked.
+    pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) -> bool {
+        self.lost.borrow().as_ref().is_some_and(|lost| Arc::ptr_eq(lost, delivery))
+    }
+
     pub(crate) fn has_lost(&self) -> bool {
         self.has_lost.get()
     }

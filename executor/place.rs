@@ -170,7 +170,8 @@ impl Place {
         let descent = &state.descent;
         let stopped = found.outward.take_if(|outward| stops(outward));
         let goes_on = descent.looking() == Looking::GoesOn && descent.number() == 0;
-        if stopped.is_none() || polled.is_ready() || !goes_on || !found.roles.holds_any() {
+        let holders = found.roles.and(descent.displaced_hold());
+        if stopped.is_none() || polled.is_ready() || !goes_on || !holders.holds_any() {
             found.outward = stopped.or(found.outward);
             return (polled, found);
         }
@@ -269,7 +270,8 @@ impl Place {
             }
         }
         let carried = if is_owner || acting { None } else { self.carried(state) };
-        if carried.is_some() && !self.listens && self.holds_nothing() {
+        let is_known_to_be_empty = !self.listens && self.holds_nothing();
+        if carried.is_some() && is_known_to_be_empty && !state.descent.awaits_displaced() {
             self.choose(state);
             return Heard::Pending(Found::default());
         }
@@ -484,12 +486,8 @@ impl Drop for Cold {
         if let Some((home, key)) = &self.member {
             home.leave_region(*key);
         }
-        // Those of its region who were polled by reference are to be polled where they
-        // are now, and to come into another.
         if let Some(region) = self.region.take().filter(|region| !region.is_empty()) {
-            with_running_task(|state| {
-                state.into_iter().for_each(|it| it.wake_outlived_of(&region))
-            });
+            with_running_task(|state| state.into_iter().for_each(|it| it.displace(&region)));
         }
     }
 }

@@ -9,6 +9,14 @@
 //! A member that has passed a request on, or is a shield, is not polled again
 //! before it ends. So a region remembers who of its members holds something.
 //!
+//! When a place ends, those of its region whose futures are still about (in a set
+//! that was polled by reference, say) are *displaced*: its region goes over into one that
+//! the task has for such, with all of them at once, however many. Where they are now is
+//! seen when they are polled. So every delivery in the task calls them, and whoever
+//! waits until nothing inside holds a request calls those of them who hold something; and
+//! as long as any was called and has not come, a place that believes that nobody inside
+//! of it listens had better look.
+//!
 //! Nothing here calls foreign code; a waker is lent, and called where no borrow
 //! is held.
 //!
@@ -19,12 +27,14 @@
 //!   polled: it lies behind a lost `select!`, or is forgotten. It is not called
 //!   and holds nothing, until it is polled again.
 //! - **Counted.** `holders` and `responsive` of a region are the sums over its
-//!   members.
+//!   members, also of those who came with a region that has gone over into it.
+//! - **Displaced.** Nobody is chosen who is displaced. A region that has gone over is
+//!   that of no place any more.
 
 use crate::id::Name;
 use crate::pages::Pages;
 use crate::roles::{Counts, Roles};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -40,6 +50,8 @@ pub(crate) const PATIENCE_WITH_MANY: u32 = 9;
 
 /// The members that have one place as the nearest around them.
 pub(crate) struct Region {
+    /// Into which it has gone over.
+    into: OnceCell<Rc<Region>>,
     first: Cell<u32>,
     last: Cell<u32>,
     /// The member at which one that holds something was found last.
@@ -61,6 +73,7 @@ pub(crate) struct Region {
 impl Default for Region {
     fn default() -> Region {
         Region {
+            into: OnceCell::new(),
             first: Cell::new(NONE),
             last: Cell::new(NONE),
             found_at: Cell::new(NONE),
@@ -88,8 +101,9 @@ impl Region {
         self.holders.roles()
     }
 
-    pub(crate) fn unreached(&self) -> bool {
-        self.unreached.get() > 0
+    /// How many members were called and have not been polled since.
+    pub(crate) fn unreached(&self) -> u32 {
+        self.unreached.get()
     }
 
     /// The place is going to be polled until all have come who were called.
@@ -114,6 +128,11 @@ impl Region {
 
     pub(crate) fn met(&self) -> Roles {
         self.met.get()
+    }
+
+    /// The region that it is by now.
+    fn now(self: &Rc<Region>) -> &Rc<Region> {
+        self.into.get().unwrap_or(self)
     }
 }
 
@@ -144,6 +163,7 @@ pub(crate) enum Polled {
 }
 
 struct Member {
+    /// The one that it entered.
     region: Rc<Region>,
     /// Tells the occupants of an index apart.
     entry: u32,
@@ -204,8 +224,9 @@ impl Members {
     /// is held.
     pub(crate) fn leave(&mut self, key: MemberKey) -> Option<Waker> {
         self.get(key)?;
-        let mut member = self.members.remove(key.index)?;
-        let region = &*member.region;
+        self.uncall(key.index, Called::Reached);
+        let member = self.members.remove(key.index)?;
+        let region = member.region.now();
         if region.found_at.get() == key.index {
             region.found_at.set(member.next);
         }
@@ -218,8 +239,7 @@ impl Members {
             next => self.members[next].previous = member.previous,
         }
         region.holders.change(member.holds, Roles::NONE);
-        member.uncall(Called::Reached);
-        member.region.responsive.set(member.region.responsive.get() - 1);
+        region.responsive.set(region.responsive.get() - 1);
         member.waker
     }
 
@@ -230,10 +250,11 @@ impl Members {
         waker: &Waker,
         in_region: impl Fn(&Rc<Region>) -> bool,
     ) -> Polled {
-        let Some(member) = self.get_mut(key).filter(|member| in_region(&member.region)) else {
+        if !self.get(key).is_some_and(|member| in_region(member.region.now())) {
             return Polled::HasMoved;
-        };
-        member.uncall(Called::Reached);
+        }
+        self.uncall(key.index, Called::Reached);
+        let Some(member) = self.get_mut(key) else { return Polled::HasMoved };
         member.pass = member.region.comes(member.pass);
         match &member.waker {
             Some(own) if own.will_wake(waker) => Polled::Stays,
@@ -244,14 +265,15 @@ impl Members {
     /// Says what it holds, until it is polled again.
     pub(crate) fn set_holds(&mut self, key: MemberKey, holds: Roles) {
         let Some(member) = self.get_mut(key) else { return };
+        let before = std::mem::replace(&mut member.holds, holds);
+        let region = member.region.now();
         if holds != Roles::NONE {
-            let mut met = member.region.met.get();
+            let mut met = region.met.get();
             met |= holds;
-            member.region.met.set(met);
+            region.met.set(met);
         }
-        if holds != member.holds {
-            let before = std::mem::replace(&mut member.holds, holds);
-            member.region.holders.change(before, holds);
+        if holds != before {
+            region.holders.change(before, holds);
         }
     }
 
@@ -308,17 +330,84 @@ impl Members {
         }
     }
 
+    /// Some of those that hold something and have not been called, to be called.
+    pub(crate) fn holders(
+        &mut self,
+        region: &Region,
+        most: usize,
+        holds: impl Fn(Roles) -> bool,
+    ) -> Vec<MemberKey> {
+        let mut keys = Vec::new();
+        let mut index = region.first.get();
+        while let Some(member) = self.members.get_mut(index).filter(|_| keys.len() < most) {
+            if holds(member.holds) && member.state == Called::Reached {
+                member.call();
+                keys.push(MemberKey { index, entry: member.entry });
+            }
+            index = member.next;
+        }
+        keys
+    }
+
     /// Those who were called and did not come.
     pub(crate) fn pass_over(&mut self, region: &Region) {
         let mut index = region.first.get();
         while let Some(member) = self.members.get_mut(index) {
+            let next = member.next;
             if member.state == Called::Waiting {
-                member.uncall(Called::PassedOver);
                 let holds = std::mem::take(&mut member.holds);
-                member.region.holders.change(holds, Roles::NONE);
+                region.holders.change(holds, Roles::NONE);
+                self.uncall(index, Called::PassedOver);
             }
-            index = member.next;
+            index = next;
         }
+    }
+
+    /// The place of a region is no more. Answers those who were to hear, or let something
+    /// go outward, which that place may have stopped: they are to be polled where they are
+    /// now. The others wait until they are called.
+    pub(crate) fn displace(&mut self, region: &Rc<Region>) -> Vec<MemberKey> {
+        let mut keys = Vec::new();
+        let looks = Roles::CHOSEN.and(Roles::OUTWARD);
+        if region.unreached() == 0 && !region.holders().has(looks) {
+            return keys;
+        }
+        let mut index = region.first.get();
+        while let Some(member) = self.members.get(index) {
+            let next = member.next;
+            if member.holds.has(looks) {
+                keys.push(MemberKey { index, entry: member.entry });
+            }
+            if member.state == Called::Waiting {
+                self.uncall(index, Called::Reached);
+            }
+            index = next;
+        }
+        keys
+    }
+
+    /// Those of a region, none of whom is called or chosen, are in another from now on. False if they are of another task, or of another executor.
+    pub(crate) fn go_over(&mut self, from: &Rc<Region>, into: &Rc<Region>, task: Name) -> bool {
+        let (first, last) = (from.first.get(), from.last.get());
+        let is_first = |member: &&Member| Rc::ptr_eq(member.region.now(), from);
+        let is_here = self.members.get(first).filter(is_first).is_some_and(|it| it.task == task);
+        if !is_here || from.into.set(into.clone()).is_err() {
+            return false;
+        }
+        let before = into.last.replace(last);
+        match self.members.get_mut(before) {
+            Some(before) => before.next = first,
+            None => into.first.set(first),
+        }
+        if let Some(first) = self.members.get_mut(first) {
+            first.previous = before;
+        }
+        from.first.set(NONE);
+        from.last.set(NONE);
+        from.found_at.set(NONE);
+        into.responsive.set(into.responsive.get() + from.responsive.take());
+        into.holders.add(&from.holders);
+        true
     }
 
     /// Lends a member's waker, to be called where no borrow is held.
@@ -352,12 +441,27 @@ impl Members {
     pub(crate) fn all(&self, region: &Rc<Region>) -> Vec<MemberKey> {
         let mut keys = Vec::new();
         let mut index = region.first.get();
-        let in_region = |member: &&Member| Rc::ptr_eq(&member.region, region);
+        let in_region = |member: &&Member| Rc::ptr_eq(member.region.now(), region);
         while let Some(member) = self.members.get(index).filter(in_region) {
             keys.push(MemberKey { index, entry: member.entry });
             index = member.next;
         }
         keys
+    }
+
+    /// A member that may have been called was polled, or is passed over.
+    fn uncall(&mut self, index: u32, state: Called) {
+        let Some(member) = self.members.get_mut(index) else { return };
+        let before = std::mem::replace(&mut member.state, state);
+        let region = member.region.now();
+        if before == Called::Waiting {
+            region.unreached.set(region.unreached.get() - 1);
+        }
+        match (before == Called::PassedOver, state == Called::PassedOver) {
+            (false, true) => region.responsive.set(region.responsive.get() - 1),
+            (true, false) => region.responsive.set(region.responsive.get() + 1),
+            _ => {}
+        }
     }
 
     fn get(&self, key: MemberKey) -> Option<&Member> {
@@ -372,20 +476,8 @@ impl Members {
 impl Member {
     fn call(&mut self) {
         if std::mem::replace(&mut self.state, Called::Waiting) != Called::Waiting {
-            self.region.unreached.set(self.region.unreached.get() + 1);
-        }
-    }
-
-    fn uncall(&mut self, state: Called) {
-        let before = std::mem::replace(&mut self.state, state);
-        let region = &self.region;
-        if before == Called::Waiting {
-            region.unreached.set(region.unreached.get() - 1);
-        }
-        match (before == Called::PassedOver, state == Called::PassedOver) {
-            (false, true) => region.responsive.set(region.responsive.get() - 1),
-            (true, false) => region.responsive.set(region.responsive.get() + 1),
-            _ => {}
+            let region = self.region.now();
+            region.unreached.set(region.unreached.get() + 1);
         }
     }
 }

@@ -155,6 +155,14 @@ impl Counts {
         self.roles.get()
     }
 
+    /// Those of others are counted too.
+    pub(crate) fn add(&self, others: &Counts) {
+        for (count, others) in self.counts.iter().zip(&others.counts) {
+            count.set(count.get() + others.get());
+        }
+        self.roles.set(self.roles().and(others.roles()));
+    }
+
     /// Somebody has these now, and had those before.
     #[inline]
     pub(crate) fn change(&self, before: Roles, now: Roles) {

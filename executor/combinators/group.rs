@@ -496,7 +496,7 @@ impl<T> AroundGroup<T> {
             return answer;
         }
         match self.gave_way.look(state, cx, &self.place, found) {
-            Way::Free if found.listens => OwnerAnswer::AskAgain,
+            Way::Free if found.listens || state.descent.displaced_listen() => OwnerAnswer::AskAgain,
             Way::Free => OwnerAnswer::Act,
             Way::Given => OwnerAnswer::Rest,
             Way::Answered => {

@@ -355,6 +355,8 @@ enum Look {
     Wait,
     /// Tell those inside.
     Ask(Arc<Delivery>),
+    /// It is answered: those inside who have waited for that look again.
+    Rouse,
     /// Drop the future, because of this, if anybody was to be told.
     Over(Option<Arc<Delivery>>),
 }
@@ -414,6 +416,9 @@ impl Deadline {
                     asked += 1;
                     (polled, found) =
                         self.ask(state, cx, delivery, &mut |cx| poll_future(&mut future, cx));
+                }
+                Look::Rouse => {
+                    (polled, found) = self.rouse(state, cx, &mut |cx| poll_future(&mut future, cx));
                 }
                 Look::Over(delivery) => {
                     match delivery {
@@ -488,6 +493,24 @@ impl Deadline {
         let (polled, found) =
             descent.look(Looking::Confirms, || self.poll_inside(state, cx, &mut *poll));
         (polled, found.after(first))
+    }
+
+    /// Polls what is inside once more, with nothing to tell: deadlines there have let
+    /// this one go first, and it does not act any more.
+    fn rouse<T>(
+        &mut self,
+        state: &State,
+        cx: &mut Context<'_>,
+        poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> (Poll<T>, Found) {
+        let why = Why::of(Origin::TimedOut, "the deadline has been answered");
+        let Some(nothing) = state.new_delivery(why, state.descent.around.get().rank.inside())
+        else {
+            return (Poll::Pending, Found::default());
+        };
+        nothing.set_over();
+        state.descent.set_polls_again();
+        state.descent.deliver(&nothing, || self.poll_inside(state, cx, &mut *poll))
     }
 
     /// The future has ended. If a token that it was given is still there, it is
@@ -582,8 +605,7 @@ impl Deadline {
                     Look::Wait
                 }
                 OwnerAnswer::Act => Look::Over(Some(asking.delivery.clone())),
-                OwnerAnswer::AskAgain if self.gives_way(state, cx, found) => Look::Wait,
-                OwnerAnswer::AskAgain => self.asks(state, found),
+                OwnerAnswer::AskAgain => self.acts(state, cx, found),
             },
             Passed::NotYet => {
                 if let Some(deadline) = self.handle().and_then(|handle| handle.moved(cx)) {
@@ -595,34 +617,38 @@ impl Deadline {
                 if let Some(handle) = self.handle() {
                     handle.movable.expired.set(true);
                 }
-                if self.gives_way(state, cx, found) { Look::Wait } else { self.asks(state, found) }
+                self.acts(state, cx, found)
             }
         }
     }
 
-    /// It has passed. Does another request go first?
-    fn gives_way(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> bool {
-        let way = self.gave_way.look(state, cx, &self.place, found);
-        if way == Way::Answered {
-            match self.passed() {
-                Passed::Told(asking) => asking.delivery.set_heard(),
-                _ => self.set_passed(Passed::Answered),
+    /// It has passed, and has something to say; unless another request goes first.
+    fn acts(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> Look {
+        match self.gave_way.look(state, cx, &self.place, found) {
+            Way::Free => self.asks(state, found),
+            Way::Given => Look::Wait,
+            Way::Answered => {
+                match self.passed() {
+                    Passed::Told(asking) => asking.delivery.set_heard(),
+                    _ => self.set_passed(Passed::Answered),
+                }
+                // In a delivery they are polled, and will look.
+                if state.descent.number() == 0 { Look::Rouse } else { Look::Wait }
             }
         }
-        way != Way::Free
     }
 
     fn asks(&mut self, state: &State, found: &Found) -> Look {
         let own = match self.passed() {
             Passed::Told(asking) => Some(asking.delivery.clone()),
-            _ if found.listens => {
+            _ if found.listens || state.descent.displaced_listen() => {
                 let why = Why::of(Origin::TimedOut, "the deadline has elapsed");
                 state.new_delivery(why, state.descent.around.get().rank.inside())
             }
             _ => None,
         };
         match own {
-            Some(own) if found.listens => Look::Ask(own),
+            Some(own) if found.listens || state.descent.displaced_listen() => Look::Ask(own),
             own => Look::Over(own),
         }
     }

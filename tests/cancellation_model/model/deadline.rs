@@ -120,11 +120,14 @@ impl World {
         let is_answered = |&own: &RequestId| self.is_unheard(own) || gave_way;
         if let Some(own) = asked.filter(is_answered) {
             self.answer(own);
-        }
-        if asked.is_none() {
+        } else if asked.is_none() {
             let is_answered = true;
             self.set(node, State::Deadline(Deadline { due, asked, is_answered }));
+        } else {
+            return;
         }
+        // Those inside that have waited for it look again.
+        self.wake(self.nodes[node].task);
     }
 
     /// Whether a request of an owner further out has been taken inside, since so

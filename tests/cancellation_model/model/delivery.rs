@@ -34,9 +34,9 @@ pub struct Request {
 /// What a shield held that is through, or was given up.
 pub struct Through {
     request: RequestId,
-    shield: NodeId,
+    pub shield: NodeId,
     /// Where it stood.
-    from: NodeId,
+    pub from: NodeId,
 }
 
 enum Owner {

@@ -13,6 +13,10 @@
 //!   as long as nobody polls it (4.4).
 //! - What was heard by others meanwhile is nothing to it (4.11). That is as for what
 //!   lost a `select`.
+//!
+//! The branches of a set are where each was polled last (4.4). When a set has been polled
+//! in one place, which is still there, and is polled in another, it is not said which of
+//! its branches are polled there too. What the program says is open from then on.
 
 use super::delivery::RequestId;
 use super::tree::{NodeId, State};
@@ -89,6 +93,28 @@ impl World {
         None
     }
 
+    /// The nearest place around: those in a set are called by way of that.
+    fn place_around(&self, node: NodeId) -> Option<NodeId> {
+        let is_place = |&around: &NodeId| {
+            let node = &self.nodes[around];
+            let is_other = matches!(
+                node.state,
+                State::Root | State::Deadline(_) | State::Shield(_) | State::Group(_)
+            );
+            node.is_scope() || is_other
+        };
+        self.around(node).into_iter().find(is_place)
+    }
+
+    /// Whether there is anything in it that polls its branches by wakers of their own.
+    fn has_branches(&self, kept: NodeId) -> bool {
+        let has_branches = |act: &Act| match act {
+            Act::Set(_) | Act::Stream { .. } | Act::Concurrent(_) => true,
+            _ => false,
+        };
+        self.nodes[kept].step.contains(&has_branches)
+    }
+
     /// The root of a task has the step of its body.
     fn is_root_state(&self, node: NodeId) -> bool {
         matches!(self.nodes[node].state, State::Root)
@@ -130,6 +156,15 @@ impl World {
                 if let Some(because) = because.filter(|_| self.is_active(kept)) {
                     self.is_stopped(kept, because);
                 }
+                if let Some(place) = self.place_around(borrower).filter(|it| !whole.contains(it))
+                    && self.has_branches(kept)
+                {
+                    self.sets_left.push((kept, place));
+                }
+                // What shields in it kept off that are through is for those it was in.
+                let gone = self.whole(kept);
+                self.through
+                    .retain(|it| self.nodes[it.shield].is_there || !gone.contains(&it.from));
                 self.moves(kept, borrower, keeper);
                 self.park(kept);
             }
@@ -179,6 +214,11 @@ impl World {
     /// What is kept is polled again. Requests that are over with their owners, who were
     /// around it when it was polled before, are nothing to it any more.
     fn takes_up(&mut self, kept: NodeId) {
+        let here = self.place_around(kept);
+        let is_elsewhere = |world: &World, &(set, place): &(NodeId, NodeId)| {
+            set == kept && Some(place) != here && world.nodes[place].is_there
+        };
+        self.leaves_open |= self.sets_left.iter().any(|left| is_elsewhere(self, left));
         self.unpark(kept);
         let whole = self.whole(kept);
         for &node in &whole {

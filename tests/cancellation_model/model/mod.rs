@@ -53,6 +53,15 @@ pub enum Order {
 
 /// What the program must say.
 pub fn answer(program: &Program, end: Moment, order: Order) -> Log {
+    run(program, end, order).log
+}
+
+/// Whether the promises leave it open what the program says.
+pub fn leaves_open(program: &Program, end: Moment) -> bool {
+    run(program, end, Order::Fifo).leaves_open
+}
+
+fn run(program: &Program, end: Moment, order: Order) -> World {
     let mut world = World { order: Some(order), ..World::default() };
     for task in &program.tasks {
         let task = world.spawn(Rc::new(task.clone()), None);
@@ -77,7 +86,7 @@ pub fn answer(program: &Program, end: Moment, order: Order) -> Log {
     for task in world.tasks.iter().filter(|task| task.ending.is_none()) {
         world.log.say(world.now, task.label, "is pending at the end");
     }
-    world.log
+    world
 }
 
 /// Everything.
@@ -115,6 +124,10 @@ struct World {
     just_parked: Vec<NodeId>,
     /// The tokens in what has been forgotten: they are never dropped.
     leaked: Vec<RequestId>,
+    /// Sets that are kept, and where they were polled, if that is still there.
+    sets_left: Vec<(NodeId, NodeId)>,
+    /// Whether something depends on where the branches of a set are that was left.
+    leaves_open: bool,
     /// What has been handed over, and not been taken.
     shelf: Option<NodeId>,
     /// The tasks of the program whose handles have been taken.

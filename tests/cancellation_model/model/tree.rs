@@ -395,7 +395,7 @@ impl World {
         })
     }
 
-    fn lets_something_out(&self, shield: NodeId) -> bool {
+    pub fn lets_something_out(&self, shield: NodeId) -> bool {
         let around = self.around(shield);
         self.inside(shield).into_iter().any(|node| {
             let outward = self.nodes[node].outward();

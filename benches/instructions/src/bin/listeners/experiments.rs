@@ -59,6 +59,10 @@ pub enum Listener {
 pub enum Place {
     /// Under wakers of their own.
     Set,
+    /// The same; there is a scope around the wait for each next one, which ends with it.
+    InScopes,
+    /// The same with a deadline.
+    InDeadlines,
     /// The same, in their order.
     JoinAll,
     /// Under the waker of the task, so that all are polled when it is.
@@ -105,7 +109,7 @@ impl Experiment {
     pub fn all() -> Vec<Experiment> {
         use Ends::{Apart, Together};
         use Listener::{Await, Mixed, Scope, Shield, Shielded};
-        use Place::{Gather, Join, JoinAll, Set};
+        use Place::{Gather, InDeadlines, InScopes, Join, JoinAll, Set};
         let mut all = Vec::new();
         let mut beside = |listener, place, request, ends| {
             all.push(Experiment::Beside { listener, place, request, ends });
@@ -135,6 +139,12 @@ impl Experiment {
         beside(Listener::Deadline, Join, Own, Together);
         for listener in [Scope, Shield, Await, Listener::Deadline] {
             beside(listener, Set, Nobody, Apart);
+        }
+        for place in [InScopes, InDeadlines] {
+            for listener in [Scope, Shield, Await] {
+                beside(listener, place, Nobody, Apart);
+                beside(listener, place, Cancel, Apart);
+            }
         }
         for link in [Link::Await, Link::Backward, Link::Scope, Link::CleanUp] {
             for request in [Cancel, ShutDown, Deadline] {
@@ -202,6 +212,8 @@ impl Display for Experiment {
             Experiment::Beside { listener, place, request, ends } => {
                 let place = match place {
                     Place::Set => "set",
+                    Place::InScopes => "in_scopes",
+                    Place::InDeadlines => "in_deadlines",
                     Place::JoinAll => "join_all",
                     Place::Join => "join",
                     Place::Gather => "gather",
@@ -260,6 +272,20 @@ impl Crowd {
             Place::Set => {
                 let mut set: FuturesUnordered<_> = (0..many).map(member).collect();
                 while set.next().await.is_some() {}
+            }
+            Place::InScopes => {
+                let mut set: FuturesUnordered<_> = (0..many).map(member).collect();
+                loop {
+                    match scope(set.next()).await {
+                        Ok(Some(())) => {}
+                        Ok(None) => break,
+                        Err(told) => told.accept(),
+                    }
+                }
+            }
+            Place::InDeadlines => {
+                let mut set: FuturesUnordered<_> = (0..many).map(member).collect();
+                while timeout(FAR, set.next()).await?.is_some() {}
             }
             Place::JoinAll => drop(join_all((0..many).map(member)).await),
             Place::Join => {
