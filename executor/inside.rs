@@ -208,7 +208,7 @@ impl Patience {
             let holder = if holds(members) && !holds(met) {
                 state.members.borrow_mut().a_holder(region, holds)
             } else if sends(members) && !sends(met) {
-                state.members.borrow_mut().a_holder(region, sends)
+                state.members.borrow_mut().a_sender(region)
             } else {
                 None
             };

@@ -385,7 +385,7 @@ impl Place {
             self.cold().hold = hold;
         }
         let Some(taking) = taking else { return Heard::Pending(found) };
-        let carried = carried.filter(|_| !taken);
+        let carried = carried.filter(|carried| !taken && !found.roles.holds(carried));
         let is_carried = carried.as_ref().is_some_and(|carried| Arc::ptr_eq(carried, &taking));
         // In the same breath, unless it counts more: then it is not for this place yet.
         let other = carried.filter(|carried| !is_carried && carried.rank >= taking.rank);

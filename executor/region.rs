@@ -54,8 +54,8 @@ pub(crate) struct Region {
     into: OnceCell<Rc<Region>>,
     first: Cell<u32>,
     last: Cell<u32>,
-    /// The member at which one that holds something was found last.
-    found_at: Cell<u32>,
+    /// The member at which one that holds something was found last, and one that sends.
+    found_at: [Cell<u32>; 2],
     holders: Counts,
     /// Members that are not passed over.
     responsive: Cell<u32>,
@@ -76,7 +76,7 @@ impl Default for Region {
             into: OnceCell::new(),
             first: Cell::new(NONE),
             last: Cell::new(NONE),
-            found_at: Cell::new(NONE),
+            found_at: [const { Cell::new(NONE) }; 2],
             holders: Counts::default(),
             responsive: Cell::default(),
             called_for: Cell::default(),
@@ -227,8 +227,8 @@ impl Members {
         self.uncall(key.index, Called::Reached);
         let member = self.members.remove(key.index)?;
         let region = member.region.now();
-        if region.found_at.get() == key.index {
-            region.found_at.set(member.next);
+        for found_at in region.found_at.iter().filter(|found_at| found_at.get() == key.index) {
+            found_at.set(member.next);
         }
         match member.previous {
             NONE => region.first.set(member.next),
@@ -301,23 +301,51 @@ impl Members {
         keys
     }
 
-    /// One of those that hold something, to be called.
+    /// One of those that hold something, to be called; perhaps once more.
     pub(crate) fn a_holder(
         &mut self,
         region: &Region,
         holds: impl Fn(Roles) -> bool,
     ) -> Option<MemberKey> {
-        // From where one was found last: those before it do not hold any more.
-        let start = match region.found_at.get() {
+        let is_one = |it: &Member| holds(it.holds) && it.state != Called::PassedOver;
+        self.next_that(region, &region.found_at[0], is_one)
+    }
+
+    /// One of those that let something go outward, to be called; perhaps once more.
+    pub(crate) fn a_sender(&mut self, region: &Region) -> Option<MemberKey> {
+        let is_one = |it: &Member| it.holds.sends() && it.state != Called::PassedOver;
+        self.next_that(region, &region.found_at[1], is_one)
+    }
+
+    /// Some of those that hold something and have not been called, to be called.
+    pub(crate) fn holders(
+        &mut self,
+        region: &Region,
+        most: usize,
+        holds: impl Fn(Roles) -> bool,
+    ) -> Vec<MemberKey> {
+        let is_one = |it: &Member| holds(it.holds) && it.state == Called::Reached;
+        let next = || self.next_that(region, &region.found_at[0], is_one);
+        std::iter::from_fn(next).take(most).collect()
+    }
+
+    /// From where one was found last: those before it are not such any more.
+    fn next_that(
+        &mut self,
+        region: &Region,
+        found_at: &Cell<u32>,
+        is_one: impl Fn(&Member) -> bool,
+    ) -> Option<MemberKey> {
+        let start = match found_at.get() {
             NONE => region.first.get(),
             found_at => found_at,
         };
         let mut index = start;
         loop {
             let member = self.members.get_mut(index)?;
-            if holds(member.holds) && member.state != Called::PassedOver {
+            if is_one(member) {
                 member.call();
-                region.found_at.set(index);
+                found_at.set(index);
                 return Some(MemberKey { index, entry: member.entry });
             }
             index = match member.next {
@@ -328,25 +356,6 @@ impl Members {
                 return None;
             }
         }
-    }
-
-    /// Some of those that hold something and have not been called, to be called.
-    pub(crate) fn holders(
-        &mut self,
-        region: &Region,
-        most: usize,
-        holds: impl Fn(Roles) -> bool,
-    ) -> Vec<MemberKey> {
-        let mut keys = Vec::new();
-        let mut index = region.first.get();
-        while let Some(member) = self.members.get_mut(index).filter(|_| keys.len() < most) {
-            if holds(member.holds) && member.state == Called::Reached {
-                member.call();
-                keys.push(MemberKey { index, entry: member.entry });
-            }
-            index = member.next;
-        }
-        keys
     }
 
     /// Those who were called and did not come.
@@ -404,7 +413,7 @@ impl Members {
         }
         from.first.set(NONE);
         from.last.set(NONE);
-        from.found_at.set(NONE);
+        from.found_at.iter().for_each(|found_at| found_at.set(NONE));
         into.responsive.set(into.responsive.get() + from.responsive.take());
         into.holders.add(&from.holders);
         true

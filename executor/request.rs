@@ -125,6 +125,8 @@ pub(crate) struct Delivery {
     /// So often somebody has dropped what is inside of him because of it.
     stops: AtomicU32,
     over: AtomicBool,
+    /// Whether one of those who have heard has only sent it outward with another.
+    counted: AtomicBool,
     ownerless: AtomicBool,
 }
 
@@ -157,6 +159,7 @@ impl Delivery {
             sent: AtomicU32::new(0),
             stops: AtomicU32::new(0),
             over: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             ownerless: AtomicBool::new(false),
         })
     }
@@ -176,6 +179,24 @@ impl Delivery {
     #[inline]
     pub(crate) fn set_heard(&self) {
         self.heard.fetch_add(1, Relaxed);
+    }
+
+    /// Whoever has passed it on sends another outward, which counts more: it is answered
+    /// with that.
+    pub(crate) fn set_counted(&self) {
+        self.counted.store(true, Relaxed);
+        self.set_heard();
+    }
+
+    /// Whether that is so.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted.load(Relaxed)
+    }
+
+    /// Its owner was not dropped with those who sent the other.
+    pub(crate) fn uncount(&self) {
+        self.counted.store(false, Relaxed);
+        self.unhear();
     }
 
     /// One who has heard of it has lost that again, or sends it on outward. If

@@ -25,6 +25,9 @@ impl Roles {
     /// A shield that goes on, and came when all that was asked had been delivered: it
     /// holds only what goes outward.
     pub(crate) const NEW_SHIELD: Roles = Roles(1 << 4);
+    /// A shield that goes on, has been told of something, and lets something go outward
+    /// from inside of it: it holds only what was asked.
+    pub(crate) const OPEN_SHIELD: Roles = Roles(1 << 9);
     /// Lets something go outward, or stops it and waits.
     pub(crate) const OUTWARD: Roles = Roles(1 << 5);
     /// Has passed on a request to the task, and waits.
@@ -35,8 +38,9 @@ impl Roles {
     pub(crate) const ABORTS: Roles = Roles(1 << 8);
 
     /// How many there are.
-    const COUNT: usize = 9;
+    const COUNT: usize = 10;
     const SHIELDS: Roles = Roles::SHIELD.and(Roles::NEW_SHIELD);
+    const TOLD_SHIELDS: Roles = Roles::SHIELD.and(Roles::OPEN_SHIELD);
     const PASSES: Roles = Roles::FORWARDS.and(Roles::INNER_FORWARDS);
     const TAKES: Roles = Roles::TOOK.and(Roles::CHOSEN);
     /// What is of one delivery, and nothing that somebody holds.
@@ -81,7 +85,7 @@ impl Roles {
             true => Roles::FORWARDS,
             false => Roles::PASSES,
         };
-        self.has(Roles::SHIELD) && !delivery.request.through_shields
+        self.has(Roles::TOLD_SHIELDS) && !delivery.request.through_shields
             || self.has(passes) && delivery.is_passed_on()
     }
 
@@ -193,6 +197,7 @@ impl std::fmt::Debug for Roles {
             "forwards",
             "inner forwards",
             "aborts",
+            "open shield",
         ];
         let mut set = f.debug_set();
         self.for_each(|at, _| {

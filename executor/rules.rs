@@ -68,9 +68,9 @@
 //! It *moves* while something inside holds it, or somebody sends it outward and
 //! somebody was met inside who sends. What is not delivered yet does not move. A
 //! delivery ([`Asking::delivered`]) makes it `InVain` or `Resting`. An `Asking` also
-//! keeps, in `moves`, whether anybody inside had passed something on, or let it go
-//! outward, when it was settled last: a request that nobody has heard counts as
-//! taken only then ([`Asking::is_untaken`]).
+//! keeps what was `met` inside when it was settled last: a request that nobody has heard
+//! counts as taken only if somebody had passed something on then, or let it go outward
+//! ([`Asking::is_untaken`]).
 //!
 //! # Invariants
 //!
@@ -82,7 +82,7 @@
 //!   again by its owner, until it is heard or the owner acts.
 
 use crate::id::Name;
-use crate::request::{Delivery, PassedOn, Sent};
+use crate::request::{Delivery, PassedOn, Rank, Sent};
 use crate::roles::Roles;
 use std::sync::Arc;
 
@@ -242,9 +242,10 @@ fn first_of(all: impl IntoIterator<Item = Option<Arc<Delivery>>>) -> Option<Arc<
 pub(crate) struct Asking {
     pub(crate) delivery: Arc<Delivery>,
     asked: Asked,
-    /// Whether somebody had passed it on, and waited or let it go outward, when it
-    /// was settled last.
-    moves: bool,
+    /// What was met inside when it was settled last.
+    met: Roles,
+    /// The place around that may stop something, when it was counted with another.
+    stop: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -270,12 +271,12 @@ pub(crate) enum OwnerAnswer {
 impl Asking {
     /// It is to be delivered.
     pub(crate) fn new(delivery: Arc<Delivery>) -> Asking {
-        Asking { delivery, asked: Asked::NotYet, moves: false }
+        Asking { delivery, asked: Asked::NotYet, met: Roles::NONE, stop: 0 }
     }
 
     /// It has been delivered, and came to nothing.
     pub(crate) fn again(delivery: Arc<Delivery>) -> Asking {
-        Asking { delivery, asked: Asked::Resting, moves: false }
+        Asking { delivery, asked: Asked::Resting, met: Roles::NONE, stop: 0 }
     }
 
     /// It has been delivered. If nobody has taken it or holds it, and nobody has come
@@ -283,6 +284,20 @@ impl Asking {
     pub(crate) fn delivered(&mut self, met: Roles) {
         let in_vain = !met.takes() && !met.has(Roles::NEWCOMER) && !met.holds(&self.delivery);
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
+    }
+
+    /// Its owner has been polled inside of the stop of this name, and has this rank. If it
+    /// was counted with another, and that was stopped outside of the owner, who is still
+    /// there and polled elsewhere by now, nobody has answered.
+    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank) {
+        if !self.delivery.is_counted() {
+            return;
+        }
+        let before = std::mem::replace(&mut self.stop, stop);
+        if before != 0 && (before, self.delivery.rank) != (stop, rank) {
+            self.delivery.uncount();
+            (self.asked, self.stop) = (Asked::Resting, 0);
+        }
     }
 
     /// The poll of the inside is over.
@@ -293,7 +308,7 @@ impl Asking {
         }
         let held = asked != Asked::NotYet
             && (inside.holds(&self.delivery) || inside.sends() && self.delivery.is_sent());
-        self.moves = inside.passes() || inside.sends();
+        self.met = inside;
         match (self.delivery.is_heard(), held, asked) {
             (true, false, _) => {
                 self.delivery.set_over();
@@ -308,7 +323,7 @@ impl Asking {
     /// Whether nobody has taken it: heard of it, or passed it on. While it is being
     /// delivered, whoever has passed it on is there.
     pub(crate) fn is_untaken(&self) -> bool {
-        let moves = self.moves || self.asked == Asked::NotYet;
+        let moves = self.met.passes() || self.met.sends() || self.asked == Asked::NotYet;
         !(self.delivery.is_heard() || self.delivery.is_taken() && moves)
     }
 
@@ -324,7 +339,7 @@ impl Asking {
 
     /// Whether it went outward when it was settled last, and does still.
     pub(crate) fn leaves(&self) -> bool {
-        self.moves && self.delivery.is_sent()
+        self.met.sends() && self.delivery.is_sent()
     }
 
     /// Whether nobody has heard of it yet: then the task has not answered.
@@ -429,7 +444,7 @@ impl Forwarding {
     pub(crate) fn ends(&mut self) {
         *self = match std::mem::take(self) {
             Forwarding::Waiting(delivery, others) => {
-                others.iter().for_each(|other| other.set_heard());
+                others.iter().for_each(|other| other.set_counted());
                 Forwarding::Outward(Sent::new(Arc::clone(&delivery)), 0)
             }
             other => other,
@@ -446,7 +461,7 @@ impl Forwarding {
                     true => (before, delivery),
                     false => (delivery, before),
                 };
-                other.set_heard(); // answered with the one that counts
+                other.set_counted();
                 counts
             }
             None => delivery,

@@ -277,6 +277,49 @@ fn the_outcomes_of_a_set_can_be_collected_in_the_clean_up() {
     play.close();
 }
 
+/// The scope is gone in which they were polled first. The deadline asks them, though
+/// none of them was polled in it.
+// promise 4.4, 4.9
+#[test]
+fn a_set_that_was_polled_in_a_scope_before_is_told_of_a_deadline() {
+    let play = Play::new();
+    let parent = play.start(|said| async move {
+        let children = (0..3).map(|_| spawn(child(said.clone())));
+        let mut tasks: FuturesUnordered<_> = children.collect();
+        {
+            let inside = pin!(scope(tasks.next()));
+            select(inside, pin!(sleep(secs(1)))).await;
+        }
+        assert_eq!(timeout(secs(1), tasks.next()).await.map(drop), Err(Elapsed));
+        said.say(format!("{} s", now().as_nanos() / 1_000_000_000));
+        Ok(())
+    });
+    assert_eq!(play.run(), ["child told", "child told", "child told", "3 s"]);
+    drop(parent);
+    play.close();
+}
+
+/// The shield keeps the request off, in a set that is polled in a scope of its own each
+/// time: the task does not end before it is through.
+// promise 4.4, 4.5
+#[test]
+fn a_shield_in_a_set_keeps_a_request_off_whatever_the_set_is_polled_in() {
+    let play = Play::new();
+    let task: Task<()> = play.start(|said| async move {
+        let naps = [1, 2, 4].map(|seconds| shield(sleep(secs(seconds))));
+        let mut naps: FuturesUnordered<_> = naps.into_iter().collect();
+        while let Some(()) = timeout(secs(60), naps.next()).await? {
+            said.say(format!("{} s", now().as_nanos() / 1_000_000_000));
+        }
+        pending().await
+    });
+    task.cancel();
+    assert_eq!(play.run(), ["1 s", "2 s", "4 s"]);
+    assert!(task.is_cancelled());
+    drop(task);
+    play.close();
+}
+
 /// Those in it had been in a scope that is gone.
 // promise 4.4, 4.8
 #[test]

@@ -9,7 +9,7 @@ use common::{Play, secs};
 use futures::future::select;
 use hearken::{
     Budget, Elapsed, Executor, Group, GroupError, ManualClock, TaskState, current, finally, gather,
-    group, now, scope, sleep, spawn, timeout, yield_now,
+    group, now, scope, settle, shield, sleep, spawn, timeout, yield_now,
 };
 
 fn seconds() -> u64 {
@@ -185,6 +185,43 @@ fn an_inner_timeout_does_not_swallow_the_deadline_of_an_outer_one() {
     );
     drop(task);
     play.close();
+}
+
+/// The outer one has passed, and waits with what it has to say for the shield. What the
+/// scope hears in the end is the request to the task, and counts for it. It does not act
+/// any more; the inner one, which has let it go first, is late, and does.
+// promise 4.9
+#[test]
+fn a_deadline_acts_when_the_one_around_it_is_answered_otherwise() {
+    for first in [true, false] {
+        let play = Play::new();
+        let task = play.start(move |said| async move {
+            let late = async {
+                let answer = timeout(secs(4), sleep(secs(25))).await;
+                said.say(format!("inner: {answer:?} at {}", seconds()));
+            };
+            let hears = async {
+                let told = scope(async {
+                    current().cancel();
+                    futures::join!(settle([spawn(async { Ok(()) })]), shield(sleep(secs(16))));
+                    pending::<()>().await
+                });
+                said.say(told.await.expect_err("it is told").reason().to_owned());
+            };
+            let both = async {
+                match first {
+                    true => _ = futures::join!(late, hears),
+                    false => _ = futures::join!(hears, late),
+                }
+            };
+            timeout(secs(1), both).await.expect("it has been answered");
+            Ok(())
+        });
+
+        assert_eq!(play.said.lines(), ["requested", "inner: Err(Elapsed) at 16"]);
+        drop(task);
+        play.close();
+    }
 }
 
 // ---- Around what was polled beside it, and after it has passed ----------------------------

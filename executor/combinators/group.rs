@@ -483,6 +483,8 @@ impl<T> AroundGroup<T> {
     /// aborted, if it is.
     fn settle_abort(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> OwnerAnswer {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
+        let around = state.descent.around.get();
+        abort.is_at(around.stop, around.rank.inside());
         if self.gave_way.is_answered(state, found) {
             abort.delivery.set_heard();
             return OwnerAnswer::Rest;
@@ -638,6 +640,8 @@ impl<T> AroundGroup<T> {
 impl<T> Drop for AroundGroup<T> {
     fn drop(&mut self) {
         give_up(&mut self.forwarding);
+        // Those inside who were polled by reference may send it outward still.
+        self.abort.iter().for_each(|abort| abort.delivery.set_ownerless());
         let members = &self.members;
         // Those that have been asked already are left to their clean-up.
         if matches!(members.stage.get(), Stage::Open | Stage::Failed) && members.live.get() > 0 {

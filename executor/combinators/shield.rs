@@ -67,7 +67,7 @@ impl<F: Future> Around<F> for Shield {
             let around = descent.around.get();
             let inside =
                 Surroundings { deadline: Instant::NEVER, shielded: true, asked: false, ..around };
-            let (polled, found) = if self.place.is_polled_plainly(state) {
+            let (polled, mut found) = if self.place.is_polled_plainly(state) {
                 let inside = descent.enter_plainly(cx.waker(), inside);
                 let polled = { poll }(cx);
                 let found = match inside.leave() {
@@ -83,18 +83,21 @@ impl<F: Future> Around<F> for Shield {
                     false => descent.keep_off(within),
                 })
             };
-            found.outward.iter().for_each(|delivery| descent.send_outward(delivery));
+            let outward = found.outward.take();
             if polled.is_pending() {
+                outward.into_iter().for_each(|outward| self.place.lets_outward(outward));
                 // What goes outward from inside of it does not wait for its end.
-                let own = match (found.outward, told) {
-                    (Some(_), _) => Roles::NONE,
-                    (None, true) => Roles::SHIELD,
-                    (None, false) => Roles::NEW_SHIELD,
+                let own = match (self.place.sends_outward(state, found.roles), told) {
+                    (Some(true), true) => Roles::OPEN_SHIELD,
+                    (Some(true), false) => Roles::NONE,
+                    (_, true) => Roles::SHIELD,
+                    (_, false) => Roles::NEW_SHIELD,
                 };
                 // Who takes what an inner owner asks takes nothing of what is kept off.
                 let inside = found.roles.with_takers_of(Roles::NONE);
                 self.place.suspend(state, own, inside);
             } else {
+                outward.iter().for_each(|outward| descent.send_outward(outward));
                 self.place.leave();
                 future.set(None);
             }

@@ -562,6 +562,10 @@ impl Deadline {
 
     #[inline(never)]
     fn look_closer(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
+        if let Some(Passed::Told(asking)) = self.cold.as_mut().map(|cold| &mut cold.passed) {
+            let around = state.descent.around.get();
+            asking.is_at(around.stop, around.rank.inside());
+        }
         if let Some(outward) = found.outward.take() {
             if !self.passed().delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {
                 // Another's goes first: whoever stops it drops us with it.

@@ -170,7 +170,7 @@ impl World {
         let mut gives = carried.is_some();
         let root = self.tasks[task].root.filter(|root| around.contains(root));
         if let Some(root) = root
-            && let Some(rests) = self.latest_unanswered(task)
+            && let Some(rests) = self.resting(task)
             && !self.is_going_outward(root, rests)
         {
             if self.holds(node, rests) {
@@ -190,6 +190,10 @@ impl World {
         if around.iter().any(has_asked) {
             let turn = self.turn;
             gives |= *self.nodes[node].gave_way.to_owner.get_or_insert(turn) == turn;
+        }
+        let turn = self.turn;
+        if self.lets_a_turn_pass() {
+            gives |= *self.nodes[node].gave_way.to_nobody.get_or_insert(turn) == turn;
         }
         if gives {
             self.wake(task);

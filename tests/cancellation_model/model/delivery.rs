@@ -29,6 +29,7 @@ pub struct Request {
     is_repeated: bool,
     was_delivered: bool,
     is_taken_back: bool,
+    counts_with_another: bool,
 }
 
 /// What a shield held that is through, or was given up.
@@ -82,14 +83,24 @@ impl World {
     /// What has been asked before anybody has taken what was asked first is one with
     /// that (4.3).
     pub fn merge(&mut self, task: TaskId) {
-        let Some(fresh) = self.fresh(task) else { return };
-        let asked = self.tasks[task].asked.iter().copied().filter(|&it| it != fresh);
-        let latest = asked.rev().find(|&request| !self.is_answered(request));
-        let not_taken = self.not_taken(task, false);
-        if let Some(first) = latest.filter(|first| not_taken.contains(first)) {
+        if let Some(first) = self.is_one_with(task) {
             self.requests[first].is_repeated = true;
             self.tasks[task].asked.pop();
         }
+    }
+
+    /// With what the request is one that has not been delivered, if with any.
+    fn is_one_with(&self, task: TaskId) -> Option<RequestId> {
+        let fresh = self.fresh(task)?;
+        let asked = self.tasks[task].asked.iter().copied().filter(|&it| it != fresh);
+        let latest = asked.rev().find(|&request| !self.is_answered(request));
+        let not_taken = self.not_taken(task, false);
+        latest.filter(|first| not_taken.contains(first))
+    }
+
+    /// The request to a task that rests, as it will be delivered if it is.
+    pub fn resting(&self, task: TaskId) -> Option<RequestId> {
+        self.is_one_with(task).or_else(|| self.latest_unanswered(task))
     }
 
     /// Takes one request back (4.10).
@@ -157,6 +168,7 @@ impl World {
             is_repeated: false,
             was_delivered: false,
             is_taken_back: false,
+            counts_with_another: false,
         });
         self.requests.len() - 1
     }
@@ -230,6 +242,40 @@ impl World {
     /// It is over: with its owner, taken back, or counted with another.
     pub fn answer(&mut self, request: RequestId) {
         self.requests[request].is_over = true;
+    }
+
+    /// It goes outward with another, and is answered with that.
+    pub fn counts_with_another(&mut self, request: RequestId) {
+        self.requests[request].counts_with_another = !self.is_answered(request);
+        self.answer(request);
+    }
+
+    /// What went outward from here was stopped further out: what these have asked, and what
+    /// counted with it, has not been answered.
+    pub fn open_again(&mut self, owners: &[NodeId]) {
+        for request in &mut self.requests {
+            if let Owner::Construct(owner) = request.owner
+                && owners.contains(&owner)
+                && std::mem::take(&mut request.counts_with_another)
+            {
+                request.is_over = false;
+            }
+        }
+    }
+
+    /// What goes on outward on behalf of a token: if the owner of that is gone, it is as if
+    /// the task had been asked (4.13).
+    pub fn goes_on(&mut self, task: TaskId, token: RequestId) -> RequestId {
+        let is_gone = |owner: NodeId| !self.nodes[owner].is_there;
+        if !self.is_over(token) || !self.owner(token).is_some_and(is_gone) {
+            return token;
+        }
+        let Request { origin, reason, .. } = &self.requests[token];
+        let (origin, reason, wish) = (*origin, reason.clone(), self.new_wish());
+        let renewed = self.request(wish, origin, reason, Owner::Task(task));
+        self.requests[renewed].was_delivered = true;
+        self.tasks[task].asked.push(renewed);
+        renewed
     }
 
     /// The requests to a task that have been delivered.
@@ -524,11 +570,15 @@ impl World {
                 held.push(request);
             }
         }
-        if self.just_parked.contains(&node) || self.tells_unparked() {
+        let is_just_parked = self.just_parked.contains(&node);
+        if is_just_parked && !self.forgets_at_once() {
             return;
         }
+        let was_there = is_just_parked || self.tells_unparked();
         for &node in &whole {
-            self.nodes[node].entered = self.deliveries;
+            if !was_there {
+                self.nodes[node].entered = self.deliveries;
+            }
             // What others have answered meanwhile is nothing to it any more.
             if let State::Tasks(mut tasks) = self.nodes[node].state.clone() {
                 let task = self.nodes[node].task;

@@ -98,6 +98,7 @@ impl World {
             }
             // As if nobody had taken it.
             End::Error(Error::Token(request)) => {
+                let request = self.goes_on(self.nodes[node].task, request);
                 self.unhear(request);
                 self.passes_on_to_members(node, request);
             }
@@ -189,7 +190,7 @@ impl World {
         }
         if let Some(outermost) = self.outermost(passed.iter().copied()) {
             let others = passed.into_iter().filter(|&request| request != outermost);
-            others.for_each(|request| self.answer(request));
+            others.for_each(|request| self.counts_with_another(request));
             self.group_of(node).outward = Some(outermost);
             return None;
         }

@@ -175,6 +175,7 @@ impl World {
     /// came from in here and counts no more than that.
     fn is_stopped(&mut self, kept: NodeId, because: RequestId) {
         let whole = self.whole(kept);
+        self.open_again(&whole);
         for &node in &whole {
             let Some(sent) = self.nodes[node].outward().filter(|_| self.is_active(node)) else {
                 continue;

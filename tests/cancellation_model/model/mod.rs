@@ -297,6 +297,17 @@ impl World {
         self.carried.is_some() && self.phase == Phase::Choosing && self.happens(4)
     }
 
+    /// Whether what is polled again in the very poll in which it was parked has forgotten
+    /// what others have heard of in between.
+    fn forgets_at_once(&self) -> bool {
+        self.happens(5)
+    }
+
+    /// Whether a deadline or group acts a turn later than it might.
+    fn lets_a_turn_pass(&self) -> bool {
+        self.happens(6)
+    }
+
     /// Whether other tasks go first before something is delivered where a poll ends: a
     /// `FuturesUnordered` may give way to them before it has polled all its branches.
     fn lets_others_first(&self) -> bool {

@@ -124,6 +124,7 @@ impl World {
     /// What has been heard goes on outward: that is as if nobody had, until somebody
     /// stops it.
     fn goes_on_outward(&mut self, node: NodeId, request: RequestId) {
+        let request = self.goes_on(self.nodes[node].task, request);
         self.unhear(request);
         self.set(node, State::Outward(request));
     }
@@ -187,9 +188,7 @@ impl World {
         };
         let inward = self.carried_to(node).filter(is_for_us);
         let shielded = self.held_by_a_shield_until_now(node);
-        let let_out = outward.map(|_| self.kept_off_where_something_goes_out(node));
-        let let_out = let_out.into_iter().flatten();
-        let all = outward.into_iter().chain(inward).chain(shielded).chain(later).chain(let_out);
+        let all = outward.into_iter().chain(inward).chain(shielded).chain(later);
         let Some(request) = self.outermost(all) else { return Told::Nothing };
         let taken_inside = |beside: &RequestId| self.is_taken(node, *beside, taken);
         let beside = self.carried_to(node).filter(|beside| !taken_inside(beside));
@@ -204,19 +203,6 @@ impl World {
         }
         self.choices += 1;
         Told::IsChosen
-    }
-
-    /// What shields inside keep off that let something go outward, which this scope stops:
-    /// they are not waited for.
-    fn kept_off_where_something_goes_out(&self, scope: NodeId) -> Vec<RequestId> {
-        let inside = self.inside(scope).into_iter().filter(|&it| self.lets_something_out(it));
-        let kept_off = inside.flat_map(|it| self.nodes[it].keeps_off().to_vec());
-        kept_off.filter(|&it| !self.is_answered(it) && !self.is_inside(scope, it)).collect()
-    }
-
-    /// Whether the owner of a request is inside of a node.
-    fn is_inside(&self, node: NodeId, request: RequestId) -> bool {
-        self.owner(request).is_some_and(|owner| self.inside(node).contains(&owner))
     }
 
     fn take(&mut self, node: NodeId, request: RequestId) -> Inside {

@@ -164,7 +164,7 @@ impl World {
         let outermost = self.outermost(requests.iter().copied());
         for request in requests {
             if Some(request) != outermost {
-                self.answer(request);
+                self.counts_with_another(request);
             }
         }
         self.tasks_of(node).outward = outermost;

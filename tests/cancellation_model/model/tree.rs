@@ -40,6 +40,8 @@ pub struct GaveWay {
     pub to_owner: Option<usize>,
     /// To a deadline around that has passed.
     pub to_passed: Option<usize>,
+    /// To nobody in particular.
+    pub to_nobody: Option<usize>,
 }
 
 /// In what state a step is.
@@ -395,7 +397,7 @@ impl World {
         })
     }
 
-    pub fn lets_something_out(&self, shield: NodeId) -> bool {
+    fn lets_something_out(&self, shield: NodeId) -> bool {
         let around = self.around(shield);
         self.inside(shield).into_iter().any(|node| {
             let outward = self.nodes[node].outward();
