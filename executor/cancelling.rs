@@ -16,313 +16,18 @@
 //! - **Where a request is.** It is in the task's header or in `pending` (asked),
 //!   in `asking` (delivered), or in `outward` (on its way out).
 
-use crate::current;
-use crate::header::{Cancelling, Header, Lately, Queued};
+use crate::header::{Cancelling, Header, Queued};
 use crate::id::Name;
 use crate::inside::{add_region, pass};
-use crate::life::{CancelAnswer, Life, Met, PollAnswer};
+use crate::life::{Life, Met, PollAnswer};
 use crate::outcome::Cancelled;
-use crate::request::{Delivery, Origin, Rank, Request, Why};
-use crate::rules::{Asking, Forwarding, Hold, OwnerAnswer, Watched};
+use crate::request::{Delivery, Origin, Rank, Why};
+use crate::rules::{Asking, Hold, OwnerAnswer, Watched};
 use crate::signs::{Found, Looking, Signs};
 use crate::state::State;
 use std::panic::Location;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-
-// ---- Asking ------------------------------------------------------------------------
-
-impl State {
-    /// A request of its own.
-    pub(crate) fn new_request(&self, why: Why) -> Request {
-        let id = self.requests_ever.get() + 1;
-        self.requests_ever.set(id);
-        Request { id, why, through_shields: false }
-    }
-
-    /// Somebody calls `cancel()` here. False if the task has ended.
-    ///
-    /// As a rule it is the only request, and nothing has to be kept of it but
-    /// the place.
-    pub(crate) fn cancel_plainly(
-        &self,
-        header: &Header,
-        location: &'static Location<'static>,
-    ) -> bool {
-        if header.has_rare() || header.requested_at.get().is_some() {
-            return self.cancel(header, self.new_request(Why::Plain(location)));
-        }
-        if header.is_finished() {
-            return false;
-        }
-        header.requested_at.set(Some(location));
-        self.see_to_request(header);
-        true
-    }
-
-    /// Asks a task to cancel. False if it has ended.
-    pub(crate) fn cancel(&self, header: &Header, request: Request) -> bool {
-        if header.is_finished() {
-            return false;
-        }
-        self.lend_rare(header);
-        // A shutdown asks everybody, and then those who await somebody pass it
-        // on: that is one request, and not a second one for the clean-up.
-        let is_new = header.cancelling(|cancel, plain| {
-            if !cancel.lately.is_new(request.id) {
-                return false;
-            }
-            cancel.count = cancel.count.saturating_add(1);
-            // Several requests before the next poll are one; the first counts,
-            // unless a later one goes where it could not.
-            let first_goes_through = cancel
-                .pending
-                .as_ref()
-                .map(|first| first.through_shields)
-                .or(plain.then_some(false));
-            match first_goes_through {
-                Some(through) if through || !request.through_shields => {}
-                _ => cancel.pending = Some(request),
-            }
-            true
-        });
-        if is_new {
-            self.see_to_request(header);
-        }
-        true
-    }
-
-    fn see_to_request(&self, header: &Header) {
-        if header.request_cancel() == CancelAnswer::Queue {
-            self.wake(header.id.ticket());
-            self.rouse();
-        }
-    }
-
-    /// Takes one request back. Answers how many remain.
-    pub(crate) fn take_back_cancel(&self, header: &Header) -> u32 {
-        if header.cancelling_count() == 0 {
-            return 0;
-        }
-        let left = header.cancelling(|cancel, _| {
-            cancel.count = cancel.count.saturating_sub(1);
-            if cancel.count == 0 {
-                cancel.lately = Lately::default();
-            }
-            cancel.count
-        });
-        if left == 0 && !header.is_finished() {
-            self.withdraw(header);
-        }
-        left
-    }
-
-    /// What nobody has taken yet is taken back.
-    fn withdraw(&self, header: &Header) {
-        header.requested_at.set(None);
-        let unanswered = header.rare(|rare| {
-            rare.cancel.pending = None;
-            // What was taken may have come to nothing in this very poll.
-            let is_untaken = |asking: &mut Asking| {
-                asking.is_untaken()
-                    || asking.is_unheard() && self.descent.noted.is_lost(&asking.delivery)
-            };
-            if let Some(asking) = rare.cancel.asking.take_if(is_untaken) {
-                asking.delivery.set_over();
-            }
-            rare.cancel.is_unanswered()
-        });
-        if !unanswered {
-            header.withdraw_cancel();
-        }
-    }
-
-    // ---- The running task ------------------------------------------------------------
-
-    /// Whether a token was made for the running task.
-    pub(crate) fn is_mine(&self, token: &Cancelled) -> bool {
-        self.running.get().is_some_and(|id| token.is_for(id, self.identity))
-    }
-
-    /// What was asked of the running task, and nobody has heard of, nor does it go
-    /// outward: it may be delivered again when the poll is over. Whoever asks may know
-    /// that those who sent something are gone.
-    pub(crate) fn resting_request(&self, senders_are_gone: bool) -> Option<Arc<Delivery>> {
-        let resting = |header: &Header| {
-            header.if_rare(|rare| {
-                let asking = rare.cancel.asking.as_ref()?;
-                let stops = rare.cancel.outward.request();
-                let stops = stops.is_some_and(|stops| Arc::ptr_eq(stops, &asking.delivery));
-                let leaves = stops || self.descent.noted.sends(&asking.delivery) || asking.leaves();
-                if senders_are_gone {
-                    self.descent.leave_behind(&asking.delivery);
-                }
-                let is_sent = asking.delivery.is_sent()
-                    && !self.descent.noted.is_left_behind(&asking.delivery);
-                let leaves = leaves && is_sent;
-                (asking.is_unheard() && !leaves).then(|| asking.delivery.clone())
-            })
-        };
-        self.with_running(resting).flatten().flatten()
-    }
-
-    /// Whether the running task was asked to cancel in this very poll, or before
-    /// it, and that has not been delivered.
-    pub(crate) fn has_undelivered_request(&self) -> bool {
-        self.with_running(|header| header.has_undelivered_request()).unwrap_or(false)
-    }
-
-    /// A delivery for somebody in the running task.
-    pub(crate) fn new_delivery(&self, why: Why, rank: Rank) -> Option<Arc<Delivery>> {
-        Some(self.delivery(self.new_request(why), self.running_name()?, rank))
-    }
-
-    /// A delivery of this request in this task.
-    pub(crate) fn delivery(&self, request: Request, task: Name, rank: Rank) -> Arc<Delivery> {
-        let order = self.requests_ever.get() + 1;
-        self.requests_ever.set(order);
-        Delivery::new(request, task, rank, order)
-    }
-
-    /// Somebody in the running task hears of it. What was carried to him beside
-    /// that is heard in the same breath.
-    pub(crate) fn hear(&self, delivery: &Arc<Delivery>) -> Option<Cancelled> {
-        delivery.set_heard();
-        self.descent.meet_hearer(delivery.rank);
-        self.is_heard_in_running_task();
-        let task = self.running.get()?;
-        Some(Cancelled::of(delivery.clone(), task, self.identity))
-    }
-
-    /// The running task may have answered all that was asked of it.
-    pub(crate) fn is_heard_in_running_task(&self) {
-        self.with_running(|header| {
-            if header.life.get() != Life::PollingCancelRequested {
-                return; // it has answered, or was not asked
-            }
-            let unanswered = header.if_rare(|rare| rare.cancel.is_unanswered()) == Some(true);
-            if !unanswered && !header.has_undelivered_request() {
-                header.withdraw_cancel();
-            }
-        });
-    }
-
-    /// What is to go outward on behalf of a token. If the owner of that is gone, it is as
-    /// if the task had been asked: there is nobody else to stop it.
-    pub(crate) fn goes_on(&self, token: Arc<Delivery>) -> Arc<Delivery> {
-        let renewed = || self.new_delivery(token.request.why.clone(), Rank::TASK);
-        let renewed = token.is_ownerless().then(renewed).flatten();
-        renewed.unwrap_or(token)
-    }
-
-    /// Sends a request outward from what is being polled. From here on a value
-    /// does not answer it.
-    pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
-        self.descent.meet_listener(); // so that what rests in the task is looked at
-        self.descent.send_outward(delivery);
-        if delivery.rank == Rank::TASK {
-            self.with_running(|header| {
-                let _its_poll_is_on = header.request_cancel();
-            });
-        }
-    }
-
-    /// Somebody who had passed this on, or sent it outward, is given up. If nobody
-    /// else has, its owner is to look after it.
-    pub(crate) fn give_up(&self, delivery: &Arc<Delivery>) {
-        let is_over = self.descent.drops_inner(delivery.rank);
-        if delivery.is_heard() {
-            self.is_heard_in_running_task();
-        } else if !is_over && !delivery.is_taken() {
-            self.is_lost(delivery);
-        }
-    }
-
-    /// What was heard of a request had no effect: its owner is to ask again, and
-    /// a value does not answer it.
-    fn is_lost(&self, delivery: &Arc<Delivery>) {
-        if delivery.is_heard() {
-            return; // by somebody else
-        }
-        if delivery.rank == Rank::TASK && self.has_heard_a_later_one(delivery) {
-            return delivery.set_over();
-        }
-        self.descent.is_lost(delivery);
-        if delivery.rank == Rank::TASK {
-            self.with_running(|header| {
-                let _its_poll_is_on = header.request_cancel();
-            });
-        }
-    }
-
-    /// Whether somebody has heard of a later request to the running task: that counts for
-    /// those before it.
-    fn has_heard_a_later_one(&self, lost: &Delivery) -> bool {
-        let is_heard = |header: &Header| {
-            let is_later = |asking: &Asking| {
-                let latest = &asking.delivery;
-                latest.task == lost.task && latest.order > lost.order && !asking.is_unheard()
-            };
-            header.if_rare(|rare| rare.cancel.asking.as_ref().is_some_and(is_later))
-        };
-        self.with_running(is_heard).flatten() == Some(true)
-    }
-
-    /// Drops what is inside of a place because of a request, so that a panic in
-    /// the drop can say why there was one, and that no other request is lost.
-    pub(crate) fn drop_inside(&self, cause: &Delivery, drop: impl FnOnce()) {
-        let task = self.running.get();
-        cause.stop();
-        self.dropping.set(task.map(|task| (task, cause.request.why.clone())));
-        self.descent.drop_because_of(cause.rank, drop);
-        self.dropping.set(None);
-    }
-
-    /// A task has panicked: because of what something inside was being dropped, if
-    /// it was.
-    pub(crate) fn was_dropping(&self, header: &Header) -> Option<Why> {
-        let dropping = self.dropping.take().filter(|(task, _)| *task == header.id);
-        dropping.map(|(_, why)| why)
-    }
-}
-
-/// One token less; its owner may have to know.
-impl Drop for Cancelled {
-    fn drop(&mut self) {
-        let Some(delivery) = self.delivery() else { return };
-        delivery.uncount_token();
-        current::with(|state| {
-            let own = |state: &&Rc<State>| state.running_name() == Some(delivery.task);
-            if let Some(state) = state.filter(own)
-                && state.descent.drops_outer(delivery.rank)
-            {
-                delivery.unhear();
-                state.is_lost(delivery);
-            }
-        });
-    }
-}
-
-/// Whoever had passed something on, or sent it outward, is given up.
-pub(crate) fn give_up(forwarding: &mut Forwarding) {
-    let forwarding = std::mem::take(forwarding);
-    let Some(delivery) = forwarding.request().cloned() else { return };
-    drop(forwarding);
-    with_running_task(|state| {
-        let own = state.filter(|state| state.running_name() == Some(delivery.task));
-        own.into_iter().for_each(|state| state.give_up(&delivery));
-    });
-}
-
-/// Looks at the executor in whose task something is polled just now, if it is in
-/// one.
-#[inline]
-pub(crate) fn with_running_task<R>(look: impl FnOnce(Option<&Rc<State>>) -> R) -> R {
-    current::with(|state| look(state.filter(|state| state.running.get().is_some())))
-}
-
-// ---- At the task's place in the queue ----------------------------------------------------
 
 /// What has become of a task at its place in the queue.
 #[must_use]
@@ -406,7 +111,7 @@ pub(crate) fn after_end(state: &State, header: &Header) -> Ran {
     if state.descent.signs() != Signs::NONE {
         // Futures that were polled in it may outlive it.
         let (_, region) = state.descent.found();
-        let displaced = state.descent.take_displaced();
+        let displaced = state.descent.displaced.take();
         if region.is_some() || displaced.is_some() {
             header.rare(|rare| {
                 rare.cancel.region = region;
@@ -434,9 +139,9 @@ pub(crate) fn run(
         };
     }
     state.lend_rare(header);
-    state.descent.put_displaced(header.rare(|rare| rare.cancel.displaced.take()));
+    state.descent.displaced.put(header.rare(|rare| rare.cancel.displaced.take()));
     let ran = run_closely(state, header, answer, &mut poll);
-    header.rare(|rare| rare.cancel.displaced = state.descent.take_displaced());
+    header.rare(|rare| rare.cancel.displaced = state.descent.displaced.take());
     ran
 }
 
@@ -449,7 +154,7 @@ fn run_closely(
     let waits = header.rare(|rare| rare.cancel.waits);
     let (mut polled, mut found) = match answer {
         PollAnswer::Deliver
-            if state.descent.displaced().is_none()
+            if state.descent.displaced.region().is_none()
                 && header.rare(|rare| rare.cancel.members_have_left()) =>
         {
             return Ran::Drop;
@@ -463,7 +168,7 @@ fn run_closely(
             let (mut found, mut region) = state.descent.found();
             add_region(state, &mut region, &mut found);
             header.rare(|rare| rare.cancel.region = region);
-            found.roles |= state.descent.displaced_hold();
+            found.roles |= state.descent.displaced.hold();
             (Poll::Pending, found)
         }
         PollAnswer::Drop | PollAnswer::Nothing => (Poll::Pending, Found::default()),
@@ -592,7 +297,7 @@ fn deliver(
     });
     let (polled, mut found) =
         state.descent.deliver(&delivery, || pass(state, &mut region, None, None, &mut *poll));
-    found.roles |= state.descent.displaced_hold();
+    found.roles |= state.descent.displaced.hold();
     header.rare(|rare| {
         rare.cancel.region = region;
         if let Some(asking) = &mut rare.cancel.asking {
@@ -618,7 +323,7 @@ fn attend(state: &State, header: &Header, poll: &mut dyn FnMut() -> Poll<()>) ->
         true => state.descent.watch(pass),
         false => pass(),
     };
-    found.roles |= state.descent.displaced_hold();
+    found.roles |= state.descent.displaced.hold();
     header.rare(|rare| rare.cancel.region = region);
     (polled, found)
 }
@@ -634,7 +339,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
     let lost = state.descent.noted.take_lost();
     let name = Name::new(state.number, header.id.ticket());
     let fresh = header.has_undelivered_request();
-    let listens = found.listens || state.descent.displaced_listen();
+    let listens = found.listens || state.descent.displaced.listen();
     let decision = header.rare(|rare| {
         let cancel = &mut rare.cancel;
         // A request that is asked again after its token was lost; unless there is a
@@ -674,7 +379,7 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
             let cancel = &mut rare.cancel;
             cancel.listens_directly = found.listens_directly;
             cancel.waits = listens && found.roles.waits();
-            let has_members = cancel.region.is_some() || state.descent.displaced().is_some();
+            let has_members = cancel.region.is_some() || state.descent.displaced.region().is_some();
             has_members || cancel.waits || cancel.is_unanswered()
         });
         let met = match (more, listens) {

@@ -11,6 +11,7 @@
 //! Between two polls of a task nothing stands here.
 
 use crate::clock::Instant;
+use crate::displaced::Displaced;
 use crate::header::Queued;
 use crate::noted::Noted;
 use crate::region::Region;
@@ -42,10 +43,7 @@ pub(crate) struct Descent {
     heard: Cell<Option<Rank>>,
     outward: RefCell<Option<Arc<Delivery>>>,
     region: RefCell<Option<Rc<Region>>>,
-    /// Those in the running task whose place is no more, and who may be in any by now.
-    displaced: RefCell<Option<Rc<Region>>>,
-    /// Whether there are any.
-    has_displaced: Cell<bool>,
+    pub(crate) displaced: Displaced,
     /// The rank of the request because of which something is being dropped.
     dropping: Cell<Option<Rank>>,
     pub(crate) noted: Noted,
@@ -482,72 +480,20 @@ impl Descent {
         Some(region)
     }
 
-    /// The region of those in the running task whose place is no more.
-    #[inline]
-    pub(crate) fn displaced(&self) -> Option<Rc<Region>> {
-        self.of_displaced(|displaced| displaced.clone())
-    }
-
-    /// The same; made now, if there was none.
+    /// The region of those in the running task whose place is no more; made now, if there
+    /// was none.
     pub(crate) fn make_displaced(&self) -> Rc<Region> {
         self.signs.set(self.signs.get().and(Signs::OWES));
-        self.has_displaced.set(true);
-        self.displaced.borrow_mut().get_or_insert_default().clone()
-    }
-
-    /// The task that is polled from here on has this.
-    #[inline]
-    pub(crate) fn put_displaced(&self, displaced: Option<Rc<Region>>) {
-        if displaced.is_some() {
-            self.has_displaced.set(true);
-            *self.displaced.borrow_mut() = displaced;
-        }
-    }
-
-    /// The poll of the task is over.
-    #[inline]
-    pub(crate) fn take_displaced(&self) -> Option<Rc<Region>> {
-        match self.has_displaced.take() {
-            true => self.displaced.take().filter(|displaced| !displaced.is_empty()),
-            false => None,
-        }
-    }
-
-    /// What those hold in the running task whose place is no more.
-    #[inline]
-    pub(crate) fn displaced_hold(&self) -> Roles {
-        self.of_displaced(|displaced| displaced.holders()).unwrap_or_default()
+        self.displaced.make_region()
     }
 
     /// Whether some whose place is no more have to be called: all are told, or whoever is
     /// polled `waits` until nobody inside holds something.
     #[inline]
     pub(crate) fn asks_displaced(&self, waits: bool) -> bool {
-        let asks = self.of_displaced(|displaced| {
-            let is_watched = waits && self.is_watched() && displaced.holders() != Roles::NONE;
-            is_watched || self.is_choosing() && displaced.listens()
-        });
-        asks == Some(true)
-    }
-
-    /// Whether anybody in the running task listens whose place is no more.
-    #[inline]
-    pub(crate) fn displaced_listen(&self) -> bool {
-        self.of_displaced(|displaced| displaced.listens()) == Some(true)
-    }
-
-    /// Whether somebody was called, of what is carried, who may be in any place by now.
-    #[inline]
-    pub(crate) fn awaits_displaced(&self) -> bool {
-        self.of_displaced(|displaced| displaced.unreached() > 0) == Some(true)
-    }
-
-    #[inline]
-    fn of_displaced<R>(&self, look: impl FnOnce(&Rc<Region>) -> R) -> Option<R> {
-        if !self.has_displaced.get() {
-            return None;
-        }
-        self.displaced.borrow().as_ref().filter(|displaced| !displaced.is_empty()).map(look)
+        let is_watched = waits && self.is_watched();
+        is_watched && self.displaced.hold() != Roles::NONE
+            || self.is_choosing() && self.displaced.listen()
     }
 
     /// Whether this is the region of the nearest place around.

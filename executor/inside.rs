@@ -79,7 +79,7 @@ fn pass_once<T>(
 #[inline(never)]
 fn call_inside(state: &State, region: Option<&Rc<Region>>) {
     let (number, acts) = (state.descent.number(), state.descent.is_acting());
-    let displaced = state.descent.displaced().filter(|_| !acts);
+    let displaced = state.descent.displaced.region().filter(|_| !acts);
     for region in region.into_iter().chain(&displaced).filter(|_| number != 0) {
         let called = state.members.borrow_mut().call_all(region, number, acts);
         state.call_members(called);
@@ -144,7 +144,7 @@ struct Patience {
 
 impl Patience {
     fn new(state: &State, with_displaced: bool) -> Patience {
-        let absent = state.descent.displaced().map_or(0, |displaced| displaced.unreached());
+        let absent = state.descent.displaced.region().map_or(0, |displaced| displaced.unreached());
         Patience { with_displaced, attempt: 1, came: 0, absent, called: 1 }
     }
 
@@ -158,7 +158,7 @@ impl Patience {
         watched: Option<&Watched>,
     ) -> bool {
         let asks = state.descent.asks_displaced(self.with_displaced);
-        let displaced = state.descent.displaced().filter(|_| asks);
+        let displaced = state.descent.displaced.region().filter(|_| asks);
         let displaced = displaced.as_ref();
         let regions = || region.into_iter().chain(displaced);
         if regions().any(|region| region.unreached() > 0) {
@@ -329,6 +329,12 @@ impl State {
         }
         let surplus = self.members.borrow_mut().put_waker(key, waker);
         surplus.into_iter().for_each(|waker| self.drop_waker(waker));
+    }
+
+    /// Wakes those in a region who let something go outward.
+    pub(crate) fn wake_senders(&self, region: &Rc<Region>) {
+        let senders = self.members.borrow().senders(region);
+        senders.into_iter().for_each(|key| self.wake_member(key));
     }
 
     /// A task has ended. Those of its regions whose futures are still about are

@@ -16,6 +16,8 @@ pub(crate) struct Noted {
     has_lost: Cell<bool>,
     /// The outermost deadline or group of which something was lost.
     lost_rank: Cell<Option<Rank>>,
+    /// The order of the request to the task that was lost last.
+    lost_order: Cell<Option<u64>>,
     /// A request to the task that was lost, until the task looks.
     lost: RefCell<Option<Arc<Delivery>>>,
     /// Whether it has not looked.
@@ -43,6 +45,9 @@ impl Noted {
     pub(crate) fn lose(&self, delivery: &Delivery) {
         self.has_lost.set(true);
         outermost(&self.lost_rank, delivery.rank);
+        if delivery.rank == Rank::TASK {
+            self.lost_order.set(Some(delivery.order));
+        }
     }
 
     /// The same of a request to the task, which is to look after it.
@@ -51,9 +56,9 @@ impl Noted {
         self.has_just_lost.set(true);
     }
 
-    /// Whether it is this one that was lost, and the task has not looked.
-    pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) -> bool {
-        self.lost.borrow().as_ref().is_some_and(|lost| Arc::ptr_eq(lost, delivery))
+    /// Whether it is this request to the task that was lost last.
+    pub(crate) fn loses(&self, delivery: &Delivery) -> bool {
+        self.lost_order.get() == Some(delivery.order)
     }
 
     pub(crate) fn has_lost(&self) -> bool {
@@ -118,6 +123,7 @@ impl Noted {
         self.has_delivered.set(false);
         self.has_lost.set(false);
         self.lost_rank.set(None);
+        self.lost_order.set(None);
         self.has_just_lost.set(false);
         self.sent_rank.set(None);
         self.sent.set(None);

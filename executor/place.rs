@@ -13,7 +13,7 @@
 //! - **Not twice.** `seen` is the number of the delivery that a place was told
 //!   last, or during which it came; of that one it is not told.
 
-use crate::cancelling::with_running_task;
+use crate::asking::with_running_task;
 use crate::descent::{Around, Inner};
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
@@ -53,6 +53,8 @@ struct Cold {
     /// Those inside who are polled by wakers of their own.
     region: Option<Rc<Region>>,
     hold: Hold,
+    /// The stop around those in the region when they were polled last.
+    stop: u32,
 }
 
 /// What has become of the inside of a place that hears.
@@ -149,7 +151,10 @@ impl Place {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
         let waker = cx.waker();
-        let mut region = self.cold.as_mut().and_then(|cold| cold.region.take());
+        let mut region = match &mut self.cold {
+            Some(cold) => cold.take_region(state),
+            None => None,
+        };
         let polled = pass(state, &mut region, Some(waker), watched, || poll(cx));
         self.set_region(region);
         self.listens = polled.1.listens;
@@ -170,7 +175,7 @@ impl Place {
         let descent = &state.descent;
         let stopped = found.outward.take_if(|outward| stops(outward));
         let goes_on = descent.looking() == Looking::GoesOn && descent.number() == 0;
-        let holders = found.roles.and(descent.displaced_hold());
+        let holders = found.roles.and(descent.displaced.hold());
         if stopped.is_none() || polled.is_ready() || !goes_on || !holders.holds_any() {
             found.outward = stopped.or(found.outward);
             return (polled, found);
@@ -271,7 +276,7 @@ impl Place {
         }
         let carried = if is_owner || acting { None } else { self.carried(state) };
         let is_known_to_be_empty = !self.listens && self.holds_nothing();
-        if carried.is_some() && is_known_to_be_empty && !state.descent.awaits_displaced() {
+        if carried.is_some() && is_known_to_be_empty && !state.descent.displaced.are_awaited() {
             self.choose(state);
             return Heard::Pending(Found::default());
         }
@@ -376,7 +381,7 @@ impl Place {
         let (hold, taking) = hold.settle(hearings, carried.clone(), outward, found.roles);
         if taking.is_some() {
             // All that comes outward to this place stops here, whichever it takes.
-            [&stopped, &sent].into_iter().flatten().for_each(|outward| outward.stop());
+            [&stopped, &sent].into_iter().flatten().for_each(|outward| outward.stop(self.name));
         }
         if let Some(stopped) = stopped.filter(|_| taking.is_none() && !hold.is_outward()) {
             state.descent.leave_behind(&stopped);
@@ -478,6 +483,21 @@ impl Place {
     #[inline]
     pub(crate) fn leave(&mut self) {
         self.cold = None;
+    }
+}
+
+impl Cold {
+    /// The region, whose place is going to be polled. If it is inside of another stop than
+    /// it was, those who let something go outward may have been stopped meanwhile, and look.
+    #[inline]
+    fn take_region(&mut self, state: &State) -> Option<Rc<Region>> {
+        let region = self.region.take()?;
+        let stop = state.descent.around.get().stop;
+        let before = std::mem::replace(&mut self.stop, stop);
+        if before != stop && before != 0 && region.holders().sends() {
+            state.wake_senders(&region);
+        }
+        Some(region)
     }
 }
 

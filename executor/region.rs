@@ -446,6 +446,13 @@ impl Members {
         self.get(key).map(|member| member.task)
     }
 
+    /// Those who let something go outward.
+    pub(crate) fn senders(&self, region: &Rc<Region>) -> Vec<MemberKey> {
+        let mut keys = self.all(region);
+        keys.retain(|&key| self.get(key).is_some_and(|member| member.holds.sends()));
+        keys
+    }
+
     /// All who are still in a region; none if it is of another executor.
     pub(crate) fn all(&self, region: &Rc<Region>) -> Vec<MemberKey> {
         let mut keys = Vec::new();

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Whose wish a cancellation was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,8 +122,8 @@ pub(crate) struct Delivery {
     passed_on: AtomicU32,
     /// So many send it outward.
     sent: AtomicU32,
-    /// So often somebody has dropped what is inside of him because of it.
-    stops: AtomicU32,
+    /// The names of the two places that have stopped it last on its way outward.
+    stops: AtomicU64,
     over: AtomicBool,
     /// Whether one of those who have heard has only sent it outward with another.
     counted: AtomicBool,
@@ -157,7 +157,7 @@ impl Delivery {
             heard: AtomicU32::new(0),
             passed_on: AtomicU32::new(0),
             sent: AtomicU32::new(0),
-            stops: AtomicU32::new(0),
+            stops: AtomicU64::new(0),
             over: AtomicBool::new(false),
             counted: AtomicBool::new(false),
             ownerless: AtomicBool::new(false),
@@ -193,6 +193,11 @@ impl Delivery {
         self.counted.load(Relaxed)
     }
 
+    /// The same, of one that has been heard already.
+    pub(crate) fn set_counted_if(&self, is_counted: bool) {
+        self.counted.store(is_counted, Relaxed);
+    }
+
     /// Its owner was not dropped with those who sent the other.
     pub(crate) fn uncount(&self) {
         self.counted.store(false, Relaxed);
@@ -215,10 +220,16 @@ impl Delivery {
         self.sent.load(Relaxed) > 0
     }
 
-    /// What is inside of somebody is dropped because of it: it goes no further from those
-    /// who send it in there.
-    pub(crate) fn stop(&self) {
-        self.stops.fetch_add(1, Relaxed);
+    /// The place of this name has stopped it: it goes no further from those who send it in
+    /// there.
+    pub(crate) fn stop(&self, place: u32) {
+        let before = self.stops.load(Relaxed);
+        self.stops.store(before << 32 | u64::from(place), Relaxed);
+    }
+
+    fn was_stopped_by(&self, place: u32) -> bool {
+        let stops = self.stops.load(Relaxed);
+        [stops as u32, (stops >> 32) as u32].contains(&place)
     }
 
     /// Its owner is gone, and nobody stops it any more.
@@ -279,8 +290,6 @@ pub(crate) type Sent = Counted<true>;
 /// A delivery that is counted in one of its two counts for as long as this lives.
 pub(crate) struct Counted<const OUTWARD: bool> {
     delivery: Arc<Delivery>,
-    /// How often it had been stopped before.
-    stops: u32,
 }
 
 impl Sent {
@@ -289,15 +298,13 @@ impl Sent {
     /// what polled it for him. Or it is not for anybody any more.
     pub(crate) fn is_stopped(&self, before: u32, stop: u32) -> bool {
         let is_elsewhere = before != 0 && before != stop;
-        let stops = self.delivery.stops.load(Relaxed);
-        is_elsewhere && (stops != self.stops || self.is_heard()) || self.is_ownerless()
+        is_elsewhere && self.was_stopped_by(before) || self.is_ownerless()
     }
 }
 
 impl<const OUTWARD: bool> Counted<OUTWARD> {
     pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
-        let stops = delivery.stops.load(Relaxed);
-        let counted = Counted { delivery, stops };
+        let counted = Counted { delivery };
         counted.count().fetch_add(1, Relaxed);
         counted
     }

@@ -84,6 +84,7 @@
 use crate::id::Name;
 use crate::request::{Delivery, PassedOn, Rank, Sent};
 use crate::roles::Roles;
+use crate::signs::Found;
 use std::sync::Arc;
 
 /// Of two requests the one that counts: that of the outer owner. Of the same
@@ -286,12 +287,18 @@ impl Asking {
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
-    /// Its owner has been polled inside of the stop of this name, and has this rank. If it
-    /// was counted with another, and that was stopped outside of the owner, who is still
-    /// there and polled elsewhere by now, nobody has answered.
-    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank) {
+    /// Its owner has been polled inside of the stop of this name, has this rank, and has met
+    /// this. If it was counted with another, and that was stopped outside of the owner, who
+    /// is still there and polled elsewhere by now, nobody has answered.
+    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank, found: &Found) {
+        if found.outward.is_some() && !self.is_unheard() {
+            self.delivery.set_counted_if(true); // with what goes outward
+        }
         if !self.delivery.is_counted() {
             return;
+        }
+        if found.heard.is_some_and(|heard| heard < rank) && !found.roles.sends() {
+            return self.delivery.set_counted_if(false); // it was heard in there
         }
         let before = std::mem::replace(&mut self.stop, stop);
         if before != 0 && (before, self.delivery.rank) != (stop, rank) {

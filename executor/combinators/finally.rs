@@ -2,7 +2,7 @@
 
 use super::around::{Sequence, Sequenced};
 use super::scope::Outward;
-use crate::cancelling::with_running_task;
+use crate::asking::with_running_task;
 use crate::outcome::{Cancelled, Panicked, TaskCancelled, catch};
 use crate::place::{Heard, Place};
 use crate::report::TaskInfo;

@@ -9,7 +9,7 @@
 //! is not handed over is reported, like that of any task that nobody asks.
 
 use super::watching::Watching;
-use crate::cancelling::{give_up, with_running_task};
+use crate::asking::{give_up, with_running_task};
 use crate::handle::Task;
 use crate::life::Ending;
 use crate::outcome::{AwaitedItself, TakeError, TaskError};

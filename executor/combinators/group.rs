@@ -7,7 +7,8 @@
 
 use super::around::{Around, Wrapped};
 use super::group_error::{GroupError, OwnedByGroup};
-use crate::cancelling::{MOST_DELIVERIES, give_up, with_running_task};
+use crate::asking::{give_up, with_running_task};
+use crate::cancelling::MOST_DELIVERIES;
 use crate::current::state_for;
 use crate::descent::Around as Surroundings;
 use crate::gives_way::{GaveWay, Way};
@@ -484,7 +485,7 @@ impl<T> AroundGroup<T> {
     fn settle_abort(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> OwnerAnswer {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
         let around = state.descent.around.get();
-        abort.is_at(around.stop, around.rank.inside());
+        abort.is_at(around.stop, around.rank.inside(), found);
         if self.gave_way.is_answered(state, found) {
             abort.delivery.set_heard();
             return OwnerAnswer::Rest;
@@ -498,7 +499,7 @@ impl<T> AroundGroup<T> {
             return answer;
         }
         match self.gave_way.look(state, cx, &self.place, found) {
-            Way::Free if found.listens || state.descent.displaced_listen() => OwnerAnswer::AskAgain,
+            Way::Free if found.listens || state.descent.displaced.listen() => OwnerAnswer::AskAgain,
             Way::Free => OwnerAnswer::Act,
             Way::Given => OwnerAnswer::Rest,
             Way::Answered => {

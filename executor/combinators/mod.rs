@@ -9,6 +9,7 @@ mod sleep;
 mod scope;
 mod shield;
 mod finally;
+mod deadline;
 mod timeout;
 mod interval;
 mod watching;

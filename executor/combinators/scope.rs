@@ -1,7 +1,7 @@
 //! Where a cancellation stops, and clean-up may await.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::with_running_task;
+use crate::asking::with_running_task;
 use crate::current::{self, state_for};
 use crate::header::Header;
 use crate::outcome::Cancelled;

@@ -1,7 +1,7 @@
 //! Not now.
 
 use super::around::{Around, Wrapped};
-use crate::cancelling::with_running_task;
+use crate::asking::with_running_task;
 use crate::clock::Instant;
 use crate::descent::Around as Surroundings;
 use crate::place::Place;

@@ -30,6 +30,8 @@ pub struct Request {
     was_delivered: bool,
     is_taken_back: bool,
     counts_with_another: bool,
+    /// It stands for a token whose owner is gone.
+    is_renewed: bool,
 }
 
 /// What a shield held that is through, or was given up.
@@ -169,6 +171,7 @@ impl World {
             was_delivered: false,
             is_taken_back: false,
             counts_with_another: false,
+            is_renewed: false,
         });
         self.requests.len() - 1
     }
@@ -206,6 +209,11 @@ impl World {
             Owner::Task(task) => self.tasks[task].root,
             Owner::Construct(owner) => Some(owner),
         }
+    }
+
+    /// Whether it is a request to a task.
+    pub fn is_to_task(&self, request: RequestId) -> bool {
+        matches!(self.requests[request].owner, Owner::Task(_))
     }
 
     fn task_of(&self, request: RequestId) -> TaskId {
@@ -267,13 +275,14 @@ impl World {
     /// the task had been asked (4.13).
     pub fn goes_on(&mut self, task: TaskId, token: RequestId) -> RequestId {
         let is_gone = |owner: NodeId| !self.nodes[owner].is_there;
-        if !self.is_over(token) || !self.owner(token).is_some_and(is_gone) {
+        if !self.owner(token).is_some_and(is_gone) {
             return token;
         }
         let Request { origin, reason, .. } = &self.requests[token];
         let (origin, reason, wish) = (*origin, reason.clone(), self.new_wish());
         let renewed = self.request(wish, origin, reason, Owner::Task(task));
         self.requests[renewed].was_delivered = true;
+        self.requests[renewed].is_renewed = true;
         self.tasks[task].asked.push(renewed);
         renewed
     }
@@ -433,6 +442,9 @@ impl World {
     /// Whoever hears of a request to the task has heard of those before it too.
     pub fn counts_for_those_before(&mut self, request: RequestId) {
         let Owner::Task(task) = self.requests[request].owner else { return };
+        if self.requests[request].is_renewed {
+            return; // nobody has asked the task
+        }
         for before in self.tasks[task].asked.clone() {
             if before < request {
                 self.answer(before);

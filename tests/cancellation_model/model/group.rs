@@ -176,6 +176,7 @@ impl World {
         let mut errors: Vec<Error> = errors.into_iter().map(|(_, error)| error).collect();
         match answer {
             Some(End::Panic(label)) => {
+                self.group_of(node).abort.into_iter().for_each(|own| self.answer(own));
                 self.report_collected(node);
                 return Some(End::Panic(label));
             }
@@ -183,6 +184,7 @@ impl World {
             _ => {}
         }
         if !errors.is_empty() {
+            self.group_of(node).abort.into_iter().for_each(|own| self.answer(own));
             let end = End::Error(Error::Group(errors));
             let words = self.words(&end);
             self.say(node, format!("gave {words}"));
@@ -213,6 +215,7 @@ impl World {
     pub fn drop_group(&mut self, node: NodeId) {
         self.report_collected(node);
         let group = self.group_of(node).clone();
+        group.abort.into_iter().for_each(|own| self.answer(own));
         if !group.has_asked {
             let wish = self.new_wish();
             for &task in group.tasks.iter().rev() {

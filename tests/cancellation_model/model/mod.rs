@@ -352,7 +352,10 @@ impl World {
         let ending = match (end, unanswered) {
             (End::Value, None) => Ending::Value,
             (End::Value, Some(request)) => Ending::Cancelled(request),
-            (End::Error(Error::Token(request)), _) => Ending::Cancelled(request),
+            (End::Error(Error::Token(request)), _) if self.is_to_task(request) => {
+                Ending::Cancelled(request)
+            }
+            (End::Error(Error::Token(request)), _) => Ending::Failed(Error::TaskCancelled(request)),
             (End::Error(error), _) => Ending::Failed(error),
             (End::Panic(label), _) => Ending::Panicked(label),
         };
