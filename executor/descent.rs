@@ -17,7 +17,7 @@ use crate::noted::Noted;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
 use crate::roles::Roles;
-use crate::rules::counts_before;
+use crate::rules::{Asking, counts_before};
 use crate::signs::{Found, Looking, Signs};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -83,6 +83,16 @@ impl Default for Around {
     fn default() -> Around {
         let (deadline, rank) = (Instant::NEVER, Rank::TASK);
         Around { deadline, rank, shielded: false, asked: false, stop: 1 }
+    }
+}
+
+impl Asking {
+    /// Its owner has been polled, with this around it, and has met this inside.
+    pub(crate) fn is_polled_at(&mut self, around: Around, found: &Found) {
+        let rank = around.rank.inside();
+        let is_heard = found.heard.is_some_and(|heard| heard < rank) && !found.roles.sends();
+        self.counts_with(found.outward.is_some(), is_heard);
+        self.is_at(around.stop, rank);
     }
 }
 

@@ -84,7 +84,6 @@
 use crate::id::Name;
 use crate::request::{Delivery, PassedOn, Rank, Sent};
 use crate::roles::Roles;
-use crate::signs::Found;
 use std::sync::Arc;
 
 /// Of two requests the one that counts: that of the outer owner. Of the same
@@ -287,23 +286,27 @@ impl Asking {
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
-    /// Its owner has been polled inside of the stop of this name, has this rank, and has met
-    /// this. If it was counted with another, and that was stopped outside of the owner, who
-    /// is still there and polled elsewhere by now, nobody has answered.
-    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank, found: &Found) {
-        if found.outward.is_some() && !self.is_unheard() {
-            self.delivery.set_counted_if(true); // with what goes outward
-        }
+    /// Its owner has been polled inside of the stop of this name, and has this rank. If it
+    /// was counted with another, and that was stopped outside of the owner, who is still
+    /// there and polled elsewhere by now, nobody has answered.
+    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank) {
         if !self.delivery.is_counted() {
             return;
-        }
-        if found.heard.is_some_and(|heard| heard < rank) && !found.roles.sends() {
-            return self.delivery.set_counted_if(false); // it was heard in there
         }
         let before = std::mem::replace(&mut self.stop, stop);
         if before != 0 && (before, self.delivery.rank) != (stop, rank) {
             self.delivery.uncount();
             (self.asked, self.stop) = (Asked::Resting, 0);
+        }
+    }
+
+    /// It was answered with another from further out: with one that goes outward from
+    /// inside, or that somebody in there has heard of and keeps.
+    pub(crate) fn counts_with(&mut self, goes_outward: bool, is_heard_inside: bool) {
+        if goes_outward && !self.is_unheard() {
+            self.delivery.set_counted_if(true);
+        } else if is_heard_inside {
+            self.delivery.set_counted_if(false);
         }
     }
 

@@ -11,7 +11,7 @@
 
 use super::around::Around;
 use super::sleep::Sleep;
-use super::timeout::{Elapsed, Moves};
+use super::timeout_handle::Moves;
 use crate::asking::with_running_task;
 use crate::cancelling::MOST_DELIVERIES;
 use crate::clock::Instant;
@@ -24,12 +24,25 @@ use crate::roles::Roles;
 use crate::rules::{Asking, OwnerAnswer, Watched};
 use crate::signs::{Found, Looking};
 use crate::state::State;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+/// The deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline has elapsed")
+    }
+}
+
+impl std::error::Error for Elapsed {}
 
 /// The deadline around a future.
 pub(super) struct Deadline {
@@ -356,8 +369,7 @@ impl Deadline {
     #[inline(never)]
     fn look_closer(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
         if let Some(Passed::Told(asking)) = self.cold.as_mut().map(|cold| &mut cold.passed) {
-            let around = state.descent.around.get();
-            asking.is_at(around.stop, around.rank.inside(), found);
+            asking.is_polled_at(state.descent.around.get(), found);
         }
         if let Some(outward) = found.outward.take() {
             if !self.passed().delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {

@@ -484,8 +484,7 @@ impl<T> AroundGroup<T> {
     /// aborted, if it is.
     fn settle_abort(&mut self, state: &State, cx: &Context<'_>, found: &Found) -> OwnerAnswer {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
-        let around = state.descent.around.get();
-        abort.is_at(around.stop, around.rank.inside(), found);
+        abort.is_polled_at(state.descent.around.get(), found);
         if self.gave_way.is_answered(state, found) {
             abort.delivery.set_heard();
             return OwnerAnswer::Rest;
