@@ -87,12 +87,16 @@ impl Default for Around {
 }
 
 impl Asking {
+    /// The same, and another goes outward from inside.
+    pub(crate) fn goes_outward_with_another(&mut self, around: Around) {
+        self.counts_with_another(around.stop, around.rank.inside());
+    }
+
     /// Its owner has been polled, with this around it, and has met this inside.
     pub(crate) fn is_polled_at(&mut self, around: Around, found: &Found) {
         let rank = around.rank.inside();
-        let is_heard = found.heard.is_some_and(|heard| heard < rank) && !found.roles.sends();
-        self.counts_with(found.outward.is_some(), is_heard);
-        self.is_at(around.stop, rank);
+        let is_heard = found.heard.is_some_and(|heard| heard < rank);
+        self.is_at(around.stop, rank, is_heard);
     }
 }
 

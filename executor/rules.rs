@@ -289,9 +289,12 @@ impl Asking {
     /// Its owner has been polled inside of the stop of this name, and has this rank. If it
     /// was counted with another, and that was stopped outside of the owner, who is still
     /// there and polled elsewhere by now, nobody has answered.
-    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank) {
+    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank, is_heard_inside: bool) {
         if !self.delivery.is_counted() {
             return;
+        }
+        if is_heard_inside {
+            return self.delivery.set_counted_if(false);
         }
         let before = std::mem::replace(&mut self.stop, stop);
         if before != 0 && (before, self.delivery.rank) != (stop, rank) {
@@ -300,13 +303,12 @@ impl Asking {
         }
     }
 
-    /// It was answered with another from further out: with one that goes outward from
-    /// inside, or that somebody in there has heard of and keeps.
-    pub(crate) fn counts_with(&mut self, goes_outward: bool, is_heard_inside: bool) {
-        if goes_outward && !self.is_unheard() {
+    /// Another from further out goes outward from inside. If this was answered, then with
+    /// that.
+    pub(crate) fn counts_with_another(&mut self, stop: u32, rank: Rank) {
+        if !self.is_unheard() {
             self.delivery.set_counted_if(true);
-        } else if is_heard_inside {
-            self.delivery.set_counted_if(false);
+            self.is_at(stop, rank, false);
         }
     }
 

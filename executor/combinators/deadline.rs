@@ -168,6 +168,14 @@ enum Look {
 }
 
 impl Deadline {
+    /// What it has asked.
+    fn told(&mut self) -> Option<&mut Asking> {
+        match &mut self.cold.as_mut()?.passed {
+            Passed::Told(asking) => Some(asking),
+            _ => None,
+        }
+    }
+
     fn passed(&self) -> &Passed {
         self.cold.as_ref().map_or(&Passed::NotYet, |cold| &cold.passed)
     }
@@ -288,7 +296,7 @@ impl Deadline {
         self.set_passed(Passed::Told(Asking::new(delivery.clone())));
         state.descent.set_polls_again();
         let polled = state.descent.deliver(&delivery, || self.poll_inside(state, cx, &mut *poll));
-        if let Some(Passed::Told(asking)) = self.cold.as_mut().map(|cold| &mut cold.passed) {
+        if let Some(asking) = self.told() {
             asking.delivered(polled.1.roles);
         }
         if polled.0.is_ready() || !polled.1.roles.holds_any() {
@@ -368,9 +376,6 @@ impl Deadline {
 
     #[inline(never)]
     fn look_closer(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
-        if let Some(Passed::Told(asking)) = self.cold.as_mut().map(|cold| &mut cold.passed) {
-            asking.is_polled_at(state.descent.around.get(), found);
-        }
         if let Some(outward) = found.outward.take() {
             if !self.passed().delivery().is_some_and(|own| Arc::ptr_eq(own, &outward)) {
                 // Another's goes first: whoever stops it drops us with it.
@@ -380,13 +385,22 @@ impl Deadline {
             }
         }
         match self.place.sends_outward(state, found.roles) {
-            Some(true) => return Look::Wait,
+            Some(true) => {
+                if let Some(asking) = self.told() {
+                    asking.goes_outward_with_another(state.descent.around.get());
+                }
+                return Look::Wait;
+            }
             Some(false) => {
                 // It has been given up in this poll: its owner looks after it first.
                 self.gave_way.gives_for_a_turn(state, cx);
                 return Look::Wait;
             }
-            None => {}
+            None => {
+                if let Some(asking) = self.told() {
+                    asking.is_polled_at(state.descent.around.get(), found);
+                }
+            }
         }
         match self.cold.as_mut().map_or(&mut Passed::NotYet, |cold| &mut cold.passed) {
             Passed::Outward(own) if !(own.is_sent() && found.roles.sends()) => {

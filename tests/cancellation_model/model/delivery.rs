@@ -6,7 +6,7 @@
 //! nothing hold it, and is it not on its way outward? Then it is
 //! [delivered anew](World::is_unheard), whatever the reason was.
 
-use super::tree::{NodeId, State};
+use super::tree::{Deadline, NodeId, State};
 use super::{End, Error, TaskId, World};
 use std::cmp::Reverse;
 
@@ -267,6 +267,33 @@ impl World {
                 && std::mem::take(&mut request.counts_with_another)
             {
                 request.is_over = false;
+                request.hearings = request.hearings.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Something goes outward from a node, through deadlines that have been answered: with
+    /// that, as long as nobody in them stops it.
+    pub fn goes_outward_from(&mut self, node: NodeId, request: RequestId) {
+        let stopper = self.stopper(node, request);
+        for around in self.around(node).into_iter().take_while(|&it| it != stopper) {
+            if let State::Deadline(Deadline { asked: Some(own), .. }) = self.nodes[around].state
+                && self.is_answered(own)
+            {
+                self.requests[own].counts_with_another = true;
+            }
+        }
+    }
+
+    /// Somebody hears of something: what has counted with it has been answered, if its
+    /// owner is around him.
+    fn is_answered_with_it(&mut self, hearer: NodeId) {
+        let around = self.around(hearer);
+        for request in &mut self.requests {
+            if let Owner::Construct(owner) = request.owner
+                && around.contains(&owner)
+            {
+                request.counts_with_another = false;
             }
         }
     }
@@ -294,8 +321,9 @@ impl World {
     }
 
     /// Somebody hears of it.
-    pub fn hear(&mut self, request: RequestId) {
+    pub fn hear(&mut self, request: RequestId, hearer: NodeId) {
         self.requests[request].hearings += 1;
+        self.is_answered_with_it(hearer);
     }
 
     /// Somebody has heard it, and that came to nothing.

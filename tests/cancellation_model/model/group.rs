@@ -194,6 +194,7 @@ impl World {
             let others = passed.into_iter().filter(|&request| request != outermost);
             others.for_each(|request| self.counts_with_another(request));
             self.group_of(node).outward = Some(outermost);
+            self.goes_outward_from(node, outermost);
             return None;
         }
         // What its body was dropped for was stopped further out.

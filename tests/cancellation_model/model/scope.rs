@@ -126,6 +126,7 @@ impl World {
     fn goes_on_outward(&mut self, node: NodeId, request: RequestId) {
         let request = self.goes_on(self.nodes[node].task, request);
         self.unhear(request);
+        self.goes_outward_from(node, request);
         self.set(node, State::Outward(request));
     }
 
@@ -206,7 +207,7 @@ impl World {
     }
 
     fn take(&mut self, node: NodeId, request: RequestId) -> Inside {
-        self.hear(request);
+        self.hear(request, node);
         let inside = self.nodes[node].children[0];
         Inside::Took(request, self.discard(inside, Some(request)))
     }

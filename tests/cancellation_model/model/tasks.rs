@@ -168,5 +168,6 @@ impl World {
             }
         }
         self.tasks_of(node).outward = outermost;
+        outermost.into_iter().for_each(|outermost| self.goes_outward_from(node, outermost));
     }
 }
