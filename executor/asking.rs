@@ -227,8 +227,8 @@ impl State {
     /// What was heard of a request had no effect: its owner is to ask again, and
     /// a value does not answer it.
     fn is_lost(&self, delivery: &Arc<Delivery>) {
-        if delivery.is_heard() {
-            return; // by somebody else
+        if delivery.is_heard() || delivery.rank == Rank::TASK && delivery.is_over() {
+            return; // by somebody else, or it has been taken back
         }
         if delivery.rank == Rank::TASK && self.has_heard_a_later_one(delivery) {
             return delivery.set_over();

@@ -17,7 +17,7 @@ use crate::asking::with_running_task;
 use crate::descent::{Around, Inner};
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
-use crate::request::Delivery;
+use crate::request::{Delivery, Rank};
 use crate::roles::Roles;
 use crate::rules::{Hold, Watched, outermost};
 use crate::signs::{Found, Looking};
@@ -53,8 +53,8 @@ struct Cold {
     /// Those inside who are polled by wakers of their own.
     region: Option<Rc<Region>>,
     hold: Hold,
-    /// The stop around those in the region when they were polled last.
-    stop: u32,
+    /// The stop and the rank around those in the region when they were polled last.
+    around: (u32, Rank),
 }
 
 /// What has become of the inside of a place that hears.
@@ -460,12 +460,12 @@ impl Place {
         }
     }
 
-    /// It stays suspended. It holds nothing, and is to be polled when those inside
-    /// of what is around it are called.
+    /// It stays suspended. It only waits for a deadline further out, and is to be polled when
+    /// those inside of what is around it are called.
     pub(crate) fn waits_to_be_called(&mut self, state: &Rc<State>, cx: &Context<'_>) {
         self.arrive(state, cx);
         if let Some((home, key)) = self.cold.as_ref().and_then(|cold| cold.member.as_ref()) {
-            home.members.borrow_mut().set_holds(*key, Roles::NONE);
+            home.members.borrow_mut().set_holds(*key, Roles::LATE);
         }
     }
 
@@ -487,15 +487,16 @@ impl Place {
 }
 
 impl Cold {
-    /// The region, whose place is going to be polled. If it is inside of another stop than
-    /// it was, those who let something go outward may have been stopped meanwhile, and look.
+    /// The region, whose place is going to be polled. If that is inside of something else
+    /// than before, what went outward may have been stopped, and whom somebody has let go
+    /// first may be gone: they look.
     #[inline]
     fn take_region(&mut self, state: &State) -> Option<Rc<Region>> {
         let region = self.region.take()?;
-        let stop = state.descent.around.get().stop;
-        let before = std::mem::replace(&mut self.stop, stop);
-        if before != stop && before != 0 && region.holders().sends() {
-            state.wake_senders(&region);
+        let around = state.descent.around.get();
+        let before = std::mem::replace(&mut self.around, (around.stop, around.rank));
+        if before != self.around && before.0 != 0 && region.holders().has(Roles::LOOKS) {
+            state.wake_those_that_look(&region);
         }
         Some(region)
     }

@@ -372,19 +372,18 @@ impl Members {
         }
     }
 
-    /// The place of a region is no more. Answers those who were to hear, or let something
-    /// go outward, which that place may have stopped: they are to be polled where they are
-    /// now. The others wait until they are called.
+    /// The place of a region is no more. Answers those who were to hear, or let something go
+    /// outward, which that place may have stopped, or have waited for it: they are to be
+    /// polled where they are now. The others wait until they are called.
     pub(crate) fn displace(&mut self, region: &Rc<Region>) -> Vec<MemberKey> {
         let mut keys = Vec::new();
-        let looks = Roles::CHOSEN.and(Roles::OUTWARD);
-        if region.unreached() == 0 && !region.holders().has(looks) {
+        if region.unreached() == 0 && !region.holders().has(Roles::LOOKS) {
             return keys;
         }
         let mut index = region.first.get();
         while let Some(member) = self.members.get(index) {
             let next = member.next;
-            if member.holds.has(looks) {
+            if member.holds.has(Roles::LOOKS) {
                 keys.push(MemberKey { index, entry: member.entry });
             }
             if member.state == Called::Waiting {
@@ -446,10 +445,10 @@ impl Members {
         self.get(key).map(|member| member.task)
     }
 
-    /// Those who let something go outward.
-    pub(crate) fn senders(&self, region: &Rc<Region>) -> Vec<MemberKey> {
+    /// Those who have to look, since what is around them has changed.
+    pub(crate) fn that_look(&self, region: &Rc<Region>) -> Vec<MemberKey> {
         let mut keys = self.all(region);
-        keys.retain(|&key| self.get(key).is_some_and(|member| member.holds.sends()));
+        keys.retain(|&key| self.get(key).is_some_and(|it| it.holds.has(Roles::LOOKS)));
         keys
     }
 

@@ -298,7 +298,8 @@ impl Sent {
     /// what polled it for him. Or it is not for anybody any more.
     pub(crate) fn is_stopped(&self, before: u32, stop: u32) -> bool {
         let is_elsewhere = before != 0 && before != stop;
-        is_elsewhere && self.was_stopped_by(before) || self.is_ownerless()
+        let is_over = self.was_stopped_by(before) || self.is_heard();
+        is_elsewhere && is_over || self.is_ownerless()
     }
 }
 

@@ -28,6 +28,10 @@ impl Roles {
     /// A shield that goes on, has been told of something, and lets something go outward
     /// from inside of it: it holds only what was asked.
     pub(crate) const OPEN_SHIELD: Roles = Roles(1 << 9);
+    /// A deadline or group that lets a deadline further out go first, and waits for that.
+    pub(crate) const LATE: Roles = Roles(1 << 10);
+    /// Those that have to look when what is around them has ended or changed.
+    pub(crate) const LOOKS: Roles = Roles::CHOSEN.and(Roles::OUTWARD).and(Roles::LATE);
     /// Lets something go outward, or stops it and waits.
     pub(crate) const OUTWARD: Roles = Roles(1 << 5);
     /// Has passed on a request to the task, and waits.
@@ -38,7 +42,7 @@ impl Roles {
     pub(crate) const ABORTS: Roles = Roles(1 << 8);
 
     /// How many there are.
-    const COUNT: usize = 10;
+    const COUNT: usize = 11;
     const SHIELDS: Roles = Roles::SHIELD.and(Roles::NEW_SHIELD);
     const TOLD_SHIELDS: Roles = Roles::SHIELD.and(Roles::OPEN_SHIELD);
     const PASSES: Roles = Roles::FORWARDS.and(Roles::INNER_FORWARDS);
@@ -198,6 +202,7 @@ impl std::fmt::Debug for Roles {
             "inner forwards",
             "aborts",
             "open shield",
+            "late",
         ];
         let mut set = f.debug_set();
         self.for_each(|at, _| {

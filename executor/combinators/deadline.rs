@@ -479,7 +479,8 @@ impl Deadline {
     /// It has somebody inside who listens.
     fn suspend(&mut self, state: &Rc<State>, cx: &Context<'_>, inside: Roles) {
         self.place.arrive(state, cx);
-        self.place.suspend(state, Roles::NONE, inside);
+        let own = if self.gave_way.waits() { Roles::LATE } else { Roles::NONE };
+        self.place.suspend(state, own, inside);
     }
 }
 

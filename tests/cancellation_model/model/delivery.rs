@@ -137,7 +137,10 @@ impl World {
                 let has_passed_on = |node: NodeId| {
                     self.nodes[node].is_there && self.nodes[node].passed().contains(&request)
                 };
-                (in_poll && parked.into_iter().any(has_passed_on))
+                let sent = |&node: &NodeId| self.nodes[node].outward() == Some(request);
+                let parked: Vec<NodeId> = parked.collect();
+                in_poll && (parked.iter().any(|&node| has_passed_on(node)))
+                    || in_poll && self.takes_what_is_forgotten() && parked.iter().any(sent)
                     || self.has_passed_on(root, request)
                     || self.is_going_outward(root, request)
             }

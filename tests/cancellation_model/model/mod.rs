@@ -303,6 +303,12 @@ impl World {
         self.happens(5)
     }
 
+    /// Whether a request counts as taken that is sent outward only from what has been parked
+    /// or forgotten in this very poll.
+    fn takes_what_is_forgotten(&self) -> bool {
+        self.happens(7)
+    }
+
     /// Whether a deadline or group acts a turn later than it might.
     fn lets_a_turn_pass(&self) -> bool {
         self.happens(6)
