@@ -74,6 +74,7 @@ mod signs;
 mod noted;
 mod displaced;
 mod descent;
+mod discards;
 mod state;
 mod ending;
 mod current;

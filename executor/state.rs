@@ -16,6 +16,7 @@
 use crate::clock::{Instant, Timepiece};
 use crate::counted::{Pool, TaskRc};
 use crate::descent::Descent;
+use crate::discards::Discards;
 use crate::header::{Callback, Header, Queued, Rare};
 use crate::id::{MOST_TASKS, Name, TaskId, Ticket};
 use crate::inbox::Lodging;
@@ -91,6 +92,7 @@ pub(crate) struct State {
     /// Why something in this task is being dropped.
     pub(crate) dropping: Cell<Option<(TaskId, Why)>>,
     // What became of it?
+    pub(crate) discards: Discards,
     reports: RefCell<VecDeque<Report>>,
     pub(crate) handler: Cell<Option<Box<dyn Handler>>>,
     /// The default handler is silent about cancellations: don't make those.
@@ -173,6 +175,7 @@ impl State {
             members: RefCell::default(),
             requests_ever: Cell::new(0),
             dropping: Cell::new(None),
+            discards: Discards::default(),
             reports: RefCell::default(),
             handler: Cell::new(None),
             hears_cancellations: Cell::new(false),

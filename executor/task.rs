@@ -19,6 +19,7 @@
 
 use crate::cancelling::fulfil;
 use crate::counted::{AnyTask, Counted, HeaderFirst, Pool, Release, TaskRc};
+use crate::discards::Waiting;
 use crate::header::{Header, Within};
 use crate::id::TaskId;
 use crate::life::{Ending, Hearing, Life};
@@ -59,7 +60,7 @@ pub(crate) fn as_task<T>(task: Counted<dyn Join<T>>) -> TaskRc {
 }
 
 #[allow(unsafe_code)]
-impl<F: Future + 'static, B: Body<F> + 'static> Counted<TaskCell<F, B>> {
+impl<F: Future + 'static, B: Body<F, Value: 'static> + 'static> Counted<TaskCell<F, B>> {
     /// As its handle knows it.
     #[inline]
     pub(crate) fn into_join(self) -> Counted<dyn Join<B::Value>> {
@@ -190,20 +191,36 @@ trait Staged<F: Future, T>: AnyTask {
 
     /// Drops an outcome that nobody can ask for.
     #[allow(unsafe_code)]
-    fn discard_outcome(&self) {
+    fn discard_outcome(&self)
+    where
+        T: 'static,
+    {
         debug_assert!(self.header().is_alone(), "nobody may ask or look any more");
         // SAFETY: references are given only to askers and onlookers, and there
         // are none left.
         match unsafe { self.place().take() } {
-            Some(Ok(value)) => self.drop_value(value),
-            Some(Err(TaskError::Failed(error))) => self.drop_value(error),
+            Some(Ok(value)) => self.discard_value(value),
+            Some(Err(TaskError::Failed(error))) => self.discard_value(error),
             _ => {}
+        }
+    }
+
+    /// As an outcome that nobody can ask for any more: it may have the handle of a task
+    /// whose outcome has the handle of a task.
+    fn discard_value<V: 'static>(&self, value: V) {
+        let home = self.home();
+        match home.discards.drop_by(value, |value| self.drop_value(value)) {
+            Ok(()) => home.discard_those_that_wait(),
+            Err(value) => {
+                let (task, outcome) = (home.info(self.header()), Box::new(value));
+                home.discards.wait(Waiting { task, outcome });
+            }
         }
     }
 
     fn drop_value<V>(&self, value: V) {
         if let Err(panicked) = catch(|| drop(value)) {
-            self.panicked_in_drop("an outcome panicked while it was dropped", panicked);
+            self.panicked_in_drop(DROPPED_OUTCOME, panicked);
         }
     }
 
@@ -223,6 +240,24 @@ trait Staged<F: Future, T>: AnyTask {
     fn show_failed(&self, report: Report, look: &mut dyn FnMut(&Report)) {
         let error = self.place().outcome().and_then(|outcome| outcome.as_ref().err());
         show(self.header(), error.and_then(TaskError::as_failure), report, look);
+    }
+}
+
+const DROPPED_OUTCOME: &str = "an outcome panicked while it was dropped";
+
+impl State {
+    /// Drops the outcomes that were too deep in the drops of others.
+    #[inline]
+    fn discard_those_that_wait(&self) {
+        while let Some(Waiting { task, outcome }) = self.discards.next() {
+            let drop = |outcome| {
+                if let Err(panicked) = catch(|| drop(outcome)) {
+                    let report = Report::make(ReportKind::PanickedInDrop, DROPPED_OUTCOME);
+                    self.report(report.about(task).with_panic(panicked));
+                }
+            };
+            let _it_is_the_outermost = self.discards.drop_by(outcome, drop);
+        }
     }
 }
 
@@ -263,7 +298,7 @@ fn show(
 
 /// Header, future and outcome of a spawned task.
 #[repr(C)]
-pub(crate) struct TaskCell<F: Future, B: Body<F>> {
+pub(crate) struct TaskCell<F: Future, B: Body<F, Value: 'static>> {
     header: Header,
     home: Rc<State>,
     stage: UnsafeCell<Stage<F, B::Value>>,
@@ -272,12 +307,12 @@ pub(crate) struct TaskCell<F: Future, B: Body<F>> {
 
 // SAFETY: that is where it is.
 #[allow(unsafe_code)]
-unsafe impl<F: Future, B: Body<F>> HeaderFirst for TaskCell<F, B> {
+unsafe impl<F: Future, B: Body<F, Value: 'static>> HeaderFirst for TaskCell<F, B> {
     const HEADER_AT: usize = offset_of!(Self, header);
 }
 
 #[allow(unsafe_code)]
-impl<F: Future, B: Body<F>> TaskCell<F, B> {
+impl<F: Future, B: Body<F, Value: 'static>> TaskCell<F, B> {
     /// A task without its future: [`begin`](TaskCell::begin) is to follow, before
     /// anybody hears of it.
     #[inline]
@@ -331,7 +366,7 @@ impl<F: Future, B: Body<F>> TaskCell<F, B> {
     }
 }
 
-impl<F: Future, B: Body<F>> Staged<F, B::Value> for TaskCell<F, B> {
+impl<F: Future, B: Body<F, Value: 'static>> Staged<F, B::Value> for TaskCell<F, B> {
     #[inline]
     fn home(&self) -> &State {
         &self.home
@@ -347,7 +382,7 @@ impl<F: Future, B: Body<F>> Staged<F, B::Value> for TaskCell<F, B> {
     }
 }
 
-impl<F: Future, B: Body<F>> Drop for TaskCell<F, B> {
+impl<F: Future, B: Body<F, Value: 'static>> Drop for TaskCell<F, B> {
     #[inline]
     fn drop(&mut self) {
         if self.header.within.get() != Within::Empty {
@@ -356,7 +391,7 @@ impl<F: Future, B: Body<F>> Drop for TaskCell<F, B> {
     }
 }
 
-impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
+impl<F: Future, B: Body<F, Value: 'static>> AnyTask for TaskCell<F, B> {
     fn header(&self) -> &Header {
         &self.header
     }
@@ -390,7 +425,7 @@ impl<F: Future, B: Body<F>> AnyTask for TaskCell<F, B> {
     }
 }
 
-impl<F: Future, B: Body<F>> Join<B::Value> for TaskCell<F, B> {
+impl<F: Future, B: Body<F, Value: 'static>> Join<B::Value> for TaskCell<F, B> {
     fn home(&self) -> &Rc<State> {
         &self.home
     }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use common::{Gate, Play, Shelf, Transcript, World, hushed, secs};
-use hearken::{Next, Panicked, Task, TaskError, scope, sleep, spawn};
+use hearken::{Next, Panicked, ReportKind, Task, TaskError, scope, sleep, spawn};
 
 /// A recursive stack overflows long before this.
 const LENGTH: usize = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
@@ -183,4 +183,62 @@ fn a_chain_of_any_length_is_dropped_with_its_executor() {
     drop(world);
     assert!(first.is_cancelled());
     assert_eq!(Rc::strong_count(&alive), 1);
+}
+
+// ---- Outcomes in outcomes ---------------------------------------------------------------
+
+/// The handle of a task whose value has the handle of a task, and so on.
+struct Nested {
+    next: Option<Task<Nested>>,
+    alive: Rc<Cell<usize>>,
+}
+
+impl Nested {
+    /// The first of so many. The last one panics when it is dropped.
+    fn new(world: &World, length: usize, alive: &Rc<Cell<usize>>) -> Task<Nested> {
+        let mut next = None;
+        for _ in 0..length {
+            alive.set(alive.get() + 1);
+            let nested = Nested { next, alive: alive.clone() };
+            next = Some(world.executor.spawn(async { Ok(nested) }));
+        }
+        next.expect("there is one at least")
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        self.alive.set(self.alive.get() - 1);
+        assert!(self.next.is_some(), "the last of all");
+    }
+}
+
+/// To drop the first handle drops them all, and one that panics is reported: whether they
+/// have ended or not, and after the executor too.
+// promise 8.3, 3.11
+#[test]
+fn outcomes_that_have_handles_of_outcomes_are_dropped_however_many_there_are() {
+    for (turns, shuts_down) in [(true, false), (false, false), (true, true)] {
+        let (world, alive) = (World::new(), Rc::default());
+        let first = Nested::new(&world, LENGTH, &alive);
+        if turns {
+            run(&world);
+            assert_eq!(alive.get(), LENGTH);
+        }
+        let heard = world.heard.clone();
+        hushed(|| match shuts_down {
+            true => {
+                world.executor.shut_down();
+                drop(first);
+                drop(world);
+            }
+            false => {
+                drop(first);
+                run(&world);
+                drop(world);
+            }
+        });
+        assert_eq!(alive.get(), 0);
+        assert_eq!(heard.count(ReportKind::PanickedInDrop), 1);
+    }
 }
