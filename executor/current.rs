@@ -107,11 +107,27 @@ pub(crate) fn drop_waker(waker: Option<Waker>) {
     });
 }
 
+/// Calls a waker that may be anybody's; the same of its panic.
+pub(crate) fn wake(waker: Waker) {
+    with(|state| match state {
+        Some(state) => state.wake_foreign(waker),
+        None => wake_outside(waker),
+    });
+}
+
 #[cold]
 fn drop_waker_outside(waker: Waker) {
     if let Err(panicked) = catch(|| drop(waker)) {
         let message = "a waker panicked while it was dropped";
         let report = Report::make(ReportKind::PanickedInDrop, message);
+        DefaultHandler.handle(&report.with_panic(panicked));
+    }
+}
+
+#[cold]
+fn wake_outside(waker: Waker) {
+    if let Err(panicked) = catch(|| waker.wake()) {
+        let report = Report::make(ReportKind::CallbackPanicked, "a waker panicked");
         DefaultHandler.handle(&report.with_panic(panicked));
     }
 }

@@ -6,6 +6,7 @@
 //! | `Task`, a finished one | its output; its error, in the report | the ledger; the memory |
 //! | `CancelOnDrop` | the same | the task is asked |
 //! | a gather, a `wait`, an `AsCompleted` | the waker of whoever polled it | every task is let go |
+//! | a group, a deadline by a handle | the waker of whoever polled it | the tasks are cancelled; the handle forgets it |
 //! | `Sleep` | the waker of whoever polled it | its timer is off the wheel |
 //! | a callback, run or removed or never called | what the closure holds | it counts as an asker no more |
 //! | a scope, a shield, `timeout`, `finally`, a group | the future inside, which is dropped in a poll | see `panics.rs` and `finally.rs` |
@@ -30,8 +31,9 @@ use std::task::{Context, Poll};
 use common::foreign::{Foreign, Op};
 use common::{OnDrop, Spilled, World, assert_balances, assert_settled, hushed, secs};
 use hearken::{
-    Executor, Finished, ManualClock, Report, ReportKind, RunError, Task, Verdict, WaitFor,
-    as_completed, gather, scope, settle, sleep, try_gather, wait,
+    Executor, Finished, Group, ManualClock, Report, ReportKind, RunError, Task, TimeoutHandle,
+    Verdict, WaitFor, as_completed, gather, group, scope, settle, sleep, timeout_by, try_gather,
+    wait,
 };
 
 /// Polls once with a waker of `foreign`.
@@ -171,6 +173,66 @@ fn a_sleep_whose_waker_panics_is_off_the_wheel() {
     assert_eq!(foreign.alive(), 0);
     world.executor.run_until_idle();
     assert_eq!(world.heard.count(ReportKind::PanickedInDrop), 4);
+    world.close();
+}
+
+// promise 4.9, 5.4, 10.7
+#[test]
+fn a_deadline_that_can_be_moved_and_a_group_lose_their_wakers_quietly() {
+    let world = World::new();
+    let foreign = loud();
+    let handle = TimeoutHandle::new(None);
+    let waits = |mut waits: Pin<Box<dyn Future<Output = ()>>>| {
+        let polled = world.executor.block_on(async {
+            assert!(poll_with(&foreign, waits.as_mut()).is_pending());
+            Ok(waits)
+        });
+        polled.ok().expect("it is polled")
+    };
+    drop_twice_over(|| {
+        let handle = handle.clone();
+        waits(Box::pin(async move {
+            let _never = timeout_by(&handle, pending::<()>()).await;
+        }))
+    });
+    drop_twice_over(|| {
+        waits(Box::pin(async {
+            let all = group(async |tasks: Group| {
+                tasks.spawn(pending::<anyhow::Result<()>>()).detach();
+                Ok(())
+            });
+            let _nothing = all.await;
+        }))
+    });
+    world.executor.run_until_idle();
+    assert_eq!(world.heard.count(ReportKind::PanickedInDrop), 4);
+    assert_eq!(foreign.alive(), 0);
+    world.close();
+}
+
+// promise 4.9, 10.7
+#[test]
+fn to_move_a_deadline_wakes_all_though_a_waker_panics() {
+    let world = World::new();
+    let handle = TimeoutHandle::new(None);
+    let foreign = Foreign::that(Op::Wake, || panic!("waker"));
+    let first = timeout_by(&handle, pending::<()>());
+    let polled = world.executor.block_on(async {
+        let mut first = Box::pin(first);
+        assert!(poll_with(&foreign, first.as_mut()).is_pending());
+        Ok(first)
+    });
+    let second = handle.clone();
+    let second =
+        world.executor.spawn(async move { Ok(timeout_by(&second, pending::<()>()).await) });
+    world.executor.run_until_idle();
+
+    let now = world.executor.now();
+    world.executor.block_on(async { Ok(hushed(|| handle.reschedule(Some(now)))) }).ok();
+    world.executor.run_until_idle();
+    assert!(second.result().is_ok_and(|answer| answer.is_err()), "it is told that it is over");
+    assert_eq!(world.heard.count(ReportKind::CallbackPanicked), 1);
+    drop((polled, second));
     world.close();
 }
 

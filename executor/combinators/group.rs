@@ -9,7 +9,7 @@ use super::around::{Around, Wrapped};
 use super::group_error::{GroupError, OwnedByGroup};
 use crate::asking::{give_up, with_running_task};
 use crate::cancelling::MOST_DELIVERIES;
-use crate::current::state_for;
+use crate::current::{self, state_for};
 use crate::descent::Around as Surroundings;
 use crate::gives_way::{GaveWay, Way};
 use crate::handle::Task;
@@ -352,7 +352,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             if self.ending.is_some() && self.members.live.get() == 0 {
                 return self.end(state);
             }
-            drop(self.members.waker.replace(Some(cx.waker().clone())));
+            current::drop_waker(self.members.waker.replace(Some(cx.waker().clone())));
             if let Some(state) = state {
                 let own = match &self.forwarding {
                     Forwarding::Waiting(delivery, _) => Roles::forward(delivery.rank),
@@ -649,6 +649,8 @@ impl<T> Drop for AroundGroup<T> {
             members.cancel_all(&members.home.new_request(why));
         }
         members.stage.set(Stage::Ended);
+        let waker = members.waker.take();
+        waker.into_iter().for_each(|waker| members.home.drop_waker(waker));
         self.report_collected();
         let (home, ending) = (&self.members.home, self.ending.take());
         let error = match ending {

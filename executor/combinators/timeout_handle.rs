@@ -1,6 +1,7 @@
 //! A deadline that somebody else may move.
 
 use crate::clock::Instant;
+use crate::current;
 use crate::pages::Pages;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -51,7 +52,7 @@ impl Moves {
             let own = Rc::<Cell<Option<Waker>>>::default();
             (own.clone(), self.movable.waiting.borrow_mut().insert(own))
         });
-        drop(own.replace(Some(cx.waker().clone())));
+        current::drop_waker(own.replace(Some(cx.waker().clone())));
         let moves = self.movable.moves.get();
         let moved = std::mem::replace(&mut self.seen, moves) != moves;
         moved.then(|| self.deadline())
@@ -60,9 +61,10 @@ impl Moves {
 
 impl Drop for Moves {
     fn drop(&mut self) {
-        if let Some((_, place)) = &self.waker {
+        if let Some((own, place)) = &self.waker {
             let gone = self.movable.waiting.borrow_mut().remove(*place);
-            drop(gone); // its waker is foreign: no borrow is held, nor below
+            drop(gone);
+            current::drop_waker(own.take()); // it is foreign: no borrow is held, nor below
         }
     }
 }
@@ -82,6 +84,8 @@ impl TimeoutHandle {
 
     /// Moves it; to a moment in the past, and it passes at once; to none, and
     /// it never does. After it has passed this has no effect.
+    ///
+    /// It wakes those who wait by it. A waker that panics is reported.
     pub fn reschedule(&self, deadline: Option<Instant>) {
         if self.expired() {
             return;
@@ -89,7 +93,7 @@ impl TimeoutHandle {
         self.movable.deadline.set(deadline);
         self.movable.moves.set(self.movable.moves.get() + 1);
         let waiting: Vec<_> = self.movable.waiting.borrow().iter().cloned().collect();
-        waiting.iter().filter_map(|waker| waker.take()).for_each(Waker::wake);
+        waiting.iter().filter_map(|waker| waker.take()).for_each(current::wake);
     }
 
     /// Whether it has passed while somebody waited, whatever he made of it.
