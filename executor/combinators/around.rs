@@ -10,6 +10,7 @@
 //! - **Pinned.** The future is only ever reached through a pin, and is dropped
 //!   in place, by setting the `Option` to `None`.
 
+use crate::stage::Parcel;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -29,6 +30,12 @@ pub(crate) struct Wrapped<F, A> {
 }
 
 impl<F, A> Wrapped<F, A> {
+    /// Packed to be spawned. The moves of a large future are counted here.
+    #[inline(always)]
+    pub(crate) fn pack(future: F, around: A) -> Parcel<Wrapped<F, A>> {
+        Parcel::Packed(Wrapped { future: Some(future), around })
+    }
+
     pub(crate) fn new(future: F, around: A) -> Wrapped<F, A> {
         Wrapped { future: Some(future), around }
     }

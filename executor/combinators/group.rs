@@ -23,7 +23,7 @@ use crate::request::{Delivery, Origin, Request, Why};
 use crate::roles::Roles;
 use crate::rules::{Asking, Forwarding, OwnerAnswer, Watched};
 use crate::signs::Found;
-use crate::spawn::{SpawnError, SpawnErrorKind, refused, try_spawn_on};
+use crate::spawn::{SpawnError, SpawnErrorKind, refused, spawn_on, try_spawn_on};
 use crate::state::State;
 use crate::task::Fallible;
 use std::cell::{Cell, RefCell};
@@ -117,9 +117,28 @@ impl Group {
         &self,
         f: impl Future<Output = anyhow::Result<T>> + 'static,
     ) -> Task<T> {
-        let place = Location::caller();
-        let home = &self.members.home;
-        self.spawn_at(f, place).unwrap_or_else(|error| refused::<_, Fallible>(home, error, place))
+        let (place, members) = (Location::caller(), &self.members);
+        if members.stage.get() != Stage::Open {
+            return self.refuse(f, place);
+        }
+        // Packed at once: each move of a large future is a copy in a debug build.
+        let mut member = Wrapped::pack(f, Member { members: members.clone() });
+        let task = spawn_on::<_, Fallible>(&members.home, &mut member, place);
+        if !task.is_finished() {
+            members.enroll(&task);
+        }
+        task
+    }
+
+    #[cold]
+    fn refuse<T: 'static>(
+        &self,
+        future: impl Future<Output = anyhow::Result<T>> + 'static,
+        place: &'static Location<'static>,
+    ) -> Task<T> {
+        let (home, kind) = (&self.members.home, SpawnErrorKind::GroupEnded);
+        home.count_refused();
+        refused::<_, Fallible>(home, SpawnError { future, kind }, place)
     }
 
     /// Spawns a task in the group, or gives the future back.
