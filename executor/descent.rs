@@ -74,6 +74,9 @@ pub(crate) struct Around {
     /// Whether a deadline or group, not beyond a shield, has asked something of
     /// which nobody has heard.
     pub(crate) asked: bool,
+    /// Whether a place, not beyond a shield, waits with something that others have heard
+    /// of, and takes it when nothing inside holds it any more.
+    pub(crate) waits: bool,
     /// The name of the nearest place that may stop what goes outward; that of the task
     /// is one.
     pub(crate) stop: u32,
@@ -82,7 +85,7 @@ pub(crate) struct Around {
 impl Default for Around {
     fn default() -> Around {
         let (deadline, rank) = (Instant::NEVER, Rank::TASK);
-        Around { deadline, rank, shielded: false, asked: false, stop: 1 }
+        Around { deadline, rank, shielded: false, asked: false, waits: false, stop: 1 }
     }
 }
 

@@ -98,7 +98,9 @@ impl GaveWay {
             return Way::Given; // it will come again through us
         }
         let turn = state.turns.get();
-        let asked = around.asked || state.descent.noted.sends_of_owner(around.rank);
+        // Or the place around us takes something now that was held in here.
+        let asked = around.asked || around.waits;
+        let asked = asked || state.descent.noted.sends_of_owner(around.rank);
         let gives = if around.shielded {
             self.gives_to_owner(asked, turn)
         } else {

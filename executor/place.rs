@@ -291,7 +291,9 @@ impl Place {
     /// What is around those inside of a place that stops what goes outward.
     #[inline]
     fn inside(&self, state: &State) -> Around {
-        Around { stop: self.name, ..state.descent.around.get() }
+        let around = state.descent.around.get();
+        let waits = self.cold.as_ref().is_some_and(|cold| cold.hold.waits_with_what_others_heard());
+        Around { stop: self.name, waits: around.waits || waits, ..around }
     }
 
     /// What is inside has been polled. So many had heard before of what it holds.

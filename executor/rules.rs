@@ -173,6 +173,14 @@ impl Hold {
         }
     }
 
+    /// Whether others have heard of what it holds.
+    pub(crate) fn waits_with_what_others_heard(&self) -> bool {
+        match self {
+            Hold::Held(held) | Hold::Outward(_, Some(held)) => held.is_heard(),
+            Hold::Nothing | Hold::Outward(_, None) | Hold::Chosen(_) => false,
+        }
+    }
+
     /// How many have heard of what it holds.
     pub(crate) fn hearings(&self) -> u32 {
         match self {

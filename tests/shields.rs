@@ -5,7 +5,9 @@ mod common;
 use std::future::pending;
 
 use common::{Play, Spilled, failing, secs};
-use hearken::{TaskCancelled, TaskState, current, scope, shield, sleep, yield_now};
+use hearken::{
+    Task, TaskCancelled, TaskState, current, now, scope, shield, sleep, timeout, yield_now,
+};
 
 // promise 4.7
 #[test]
@@ -423,4 +425,31 @@ fn the_scope_around_is_not_told_after_one_inside_of_it_whichever_shield_ends_fir
         drop(task);
         play.close();
     }
+}
+
+/// The deadline has passed under the first shield, and would tell the second one of itself
+/// at the moment at which the scope takes what others have heard of.
+// promise 4.7, 4.9
+#[test]
+fn a_scope_hears_of_what_its_shield_held_although_a_deadline_passes_in_it() {
+    let play = Play::new();
+    let task: Task<()> = play.spawn(|said| async move {
+        let limited = timeout(secs(7), async {
+            for _ in 0..2 {
+                shield(sleep(secs(11))).await;
+            }
+        });
+        let told = async {
+            said.say(scope(limited).await.expect_err("it is told").reason().to_owned());
+            said.say(format!("{} s", now().as_nanos() / 1_000_000_000));
+        };
+        let beside = async { scope(pending::<()>()).await.expect_err("it is told").accept() };
+        futures::join!(told, beside);
+        Ok(())
+    });
+    play.turn();
+    task.cancel_with("hurry");
+    assert_eq!(play.run(), ["hurry", "11 s"]);
+    drop(task);
+    play.close();
 }

@@ -65,8 +65,13 @@ impl<F: Future> Around<F> for Shield {
             let told = self.place.is_told(state);
             let descent = &state.descent;
             let around = descent.around.get();
-            let inside =
-                Surroundings { deadline: Instant::NEVER, shielded: true, asked: false, ..around };
+            let inside = Surroundings {
+                deadline: Instant::NEVER,
+                shielded: true,
+                asked: false,
+                waits: false,
+                ..around
+            };
             let (polled, mut found) = if self.place.is_polled_plainly(state) {
                 let inside = descent.enter_plainly(cx.waker(), inside);
                 let polled = { poll }(cx);

@@ -6,8 +6,7 @@ use crate::log::Log;
 use crate::model::{self, Order};
 use crate::program::{Act, Loser, Moment, Program, Step};
 use crate::real::{self, Mode};
-use std::fs::File;
-use std::io::Write;
+use crate::seeds::{Seeds, print_seed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -18,50 +17,26 @@ const END: Moment = 100_000_000 << 16;
 const SHRINKING: Duration = Duration::from_secs(10);
 
 /// Compares so many random programs, or as many as were asked for.
-///
-/// The last line says how many that were; `tests/random_programs.sh` reads it.
 pub fn try_seeds(programs: u64, style: Style, mode: impl Fn(u64) -> Mode) {
-    let text = |name| std::env::var(name).unwrap_or_default();
-    let number = |name| text(name).parse::<u64>().ok();
-    let first = number("HEARKEN_FIRST_SEED").unwrap_or(0);
-    let count = number("HEARKEN_SEEDS").unwrap_or(programs);
-    let most_faults = number("HEARKEN_FAULTS").unwrap_or(1);
-    let (with, without) = (text("HEARKEN_WITH"), text("HEARKEN_WITHOUT"));
-    let mut at = std::env::var_os("HEARKEN_AT").map(|path| {
-        File::create(&path).unwrap_or_else(|error| panic!("creating {path:?}: {error}"))
-    });
     quietly();
-    let (mut tried, mut reordered, mut unanswered, mut faults) = (0, 0, 0, 0);
-    for seed in first..first + count {
+    let mut seeds = Seeds::new(programs);
+    while let Some(seed) = seeds.next() {
         let program = generate(seed, style);
-        let has = |word: &str| format!("{program:?}").contains(word);
-        if without.split_whitespace().any(has) || !with.split_whitespace().all(has) {
+        if !seeds.wants(|| format!("{program:?}")) {
             continue;
         }
-        if let Some(at) = &mut at {
-            // One call of the system: two would cost as much as a small program.
-            at.write_all(format!("{seed}\n").as_bytes()).expect("writing the file of HEARKEN_AT");
-        }
-        tried += 1;
         let mode = mode(seed);
         match compare(&program, mode) {
             Comparison::Same => {}
-            Comparison::InAnotherOrder => reordered += 1,
-            Comparison::NoOneAnswer => unanswered += 1,
+            Comparison::InAnotherOrder => seeds.reordered += 1,
+            Comparison::NoOneAnswer => seeds.unanswered += 1,
             Comparison::Different(_) => {
-                faults += 1;
+                seeds.faults += 1;
                 report(seed, style, mode, program);
-                if faults >= most_faults {
-                    break;
-                }
             }
         }
     }
-    eprintln!(
-        "programs: {tried} tried, {reordered} in another order, \
-         {unanswered} without one answer, {faults} faults"
-    );
-    assert!(faults == 0, "{faults} of {tried} programs do not do what the model says");
+    seeds.close();
 }
 
 /// Prints the smallest program like this one that differs, and how to run this
@@ -69,19 +44,11 @@ pub fn try_seeds(programs: u64, style: Style, mode: impl Fn(u64) -> Mode) {
 fn report(seed: u64, style: Style, mode: Mode, program: Program) {
     let (shrunk, is_smallest) = shrink(program, mode);
     let logs = difference(&shrunk, mode).unwrap_or_default();
-    // Its thread has the name of the test, unless all run on the main thread: then
-    // the seed is run as every kind.
-    let thread = std::thread::current();
-    let kind = thread.name().filter(|name| *name != "main");
-    let only = kind.map(|kind| format!(" -- --exact {kind}")).unwrap_or_default();
-    eprintln!("seed {seed} ({style:?}, {mode:?}); this one alone, from the folder of the package:");
-    eprintln!(
-        "    HEARKEN_FIRST_SEED={seed} HEARKEN_SEEDS=1 cargo test --test cancellation_model{only}"
-    );
+    print_seed(seed, "cancellation_model", &format!("{style:?}, {mode:?}"));
     if !is_smallest {
-        eprintln!("not shrunk to the end, which takes more than {SHRINKING:?}");
+        println!("not shrunk to the end, which takes more than {SHRINKING:?}");
     }
-    eprintln!("{shrunk}\n{logs}");
+    println!("{shrunk}\n{logs}");
 }
 
 /// What came of a program.

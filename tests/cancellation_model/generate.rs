@@ -1,6 +1,7 @@
 //! Random programs, small ones mostly: those find most.
 
 use crate::program::{Act, After, Kind, Loser, Moment, Program, Request, Step};
+use crate::random::Random;
 
 /// What the moments of a program are like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,27 +85,6 @@ fn without_bombs(step: &mut Step) {
         step.act = Act::Pending;
     }
     step.parts_mut().into_iter().for_each(without_bombs);
-}
-
-/// SplitMix64: the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
 }
 
 struct Generator {

@@ -41,6 +41,10 @@ mod log;
 mod model;
 mod program;
 mod real;
+#[path = "../common/random.rs"]
+mod random;
+#[path = "../common/seeds.rs"]
+mod seeds;
 
 use compare::try_seeds;
 use generate::Style;

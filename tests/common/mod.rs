@@ -7,6 +7,7 @@
 
 pub mod cast;
 pub mod foreign;
+mod random;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use hearken::{
     Budget, Builder, Executor, ManualClock, Report, ReportKind, Task, Verdict, scope, sleep,
 };
+pub use random::Random;
 
 /// An executor on a clock that jumps when all wait, and what its handler heard.
 pub struct World {
@@ -400,22 +402,4 @@ pub fn every_order<T: Copy>(things: &[T], each: &mut impl FnMut(&[T])) {
         }
     }
     go(things, &mut Vec::new(), each);
-}
-
-/// A small random number generator, the same on every machine: SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
 }

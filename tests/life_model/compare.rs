@@ -4,10 +4,9 @@
 use crate::generate::{Style, generate};
 use crate::log::Log;
 use crate::program::Program;
+use crate::seeds::{Seeds, print_seed};
 use crate::shrink::shrink;
 use crate::{model, real};
-use std::fs::File;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What came of a program.
@@ -20,47 +19,24 @@ enum Comparison {
 }
 
 /// Compares so many random programs, or as many as were asked for.
-///
-/// The last line says how many that were; `tests/random_programs.sh` reads it.
 pub fn try_seeds(programs: u64, style: Style) {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let first = number("HEARKEN_FIRST_SEED").unwrap_or(0);
-    let count = number("HEARKEN_SEEDS").unwrap_or(programs);
-    let most_faults = number("HEARKEN_FAULTS").unwrap_or(1);
-    let without = std::env::var("HEARKEN_WITHOUT").unwrap_or_default();
-    let mut at = std::env::var_os("HEARKEN_AT").map(|path| {
-        File::create(&path).unwrap_or_else(|error| panic!("creating {path:?}: {error}"))
-    });
     quietly();
-    let (mut tried, mut unanswered, mut faults) = (0, 0, 0);
-    for seed in first..first + count {
-        if let Some(at) = &mut at {
-            // One call of the system: two would cost as much as a small program.
-            at.write_all(format!("{seed}\n").as_bytes()).expect("writing the file of HEARKEN_AT");
-        }
+    let mut seeds = Seeds::new(programs);
+    while let Some(seed) = seeds.next() {
         let program = generate(seed, style);
-        let has = |word: &str| format!("{program:?}").contains(word);
-        if without.split_whitespace().any(has) {
+        if !seeds.wants(|| format!("{program:?}")) {
             continue;
         }
-        tried += 1;
         match compare(&program) {
             Comparison::Same => {}
-            Comparison::NoAnswer => unanswered += 1,
+            Comparison::NoAnswer => seeds.unanswered += 1,
             Comparison::Different(_) => {
-                faults += 1;
+                seeds.faults += 1;
                 report(seed, style, program);
-                if faults >= most_faults {
-                    break;
-                }
             }
         }
     }
-    println!(
-        "programs: {tried} tried, 0 in another order, \
-         {unanswered} without one answer, {faults} faults"
-    );
-    assert!(faults == 0, "{faults} of {tried} programs do not do what the model says");
+    seeds.close();
 }
 
 /// Prints the smallest program like this one that differs, and how to run this
@@ -68,11 +44,7 @@ pub fn try_seeds(programs: u64, style: Style) {
 fn report(seed: u64, style: Style, program: Program) {
     let (shrunk, is_smallest) = shrink(program, |smaller| difference(smaller).is_some());
     let logs = difference(&shrunk).unwrap_or_default();
-    let thread = std::thread::current();
-    let kind = thread.name().filter(|name| *name != "main");
-    let only = kind.map(|kind| format!(" -- --exact {kind}")).unwrap_or_default();
-    println!("seed {seed} ({style:?}); this one alone, from the folder of the package:");
-    println!("    HEARKEN_FIRST_SEED={seed} HEARKEN_SEEDS=1 cargo test --test life_model{only}");
+    print_seed(seed, "life_model", &format!("{style:?}"));
     if !is_smallest {
         println!("not shrunk to the end, which takes too long");
     }

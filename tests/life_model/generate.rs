@@ -4,6 +4,7 @@ use crate::program::{
     Act, After, Body, CleanUp, Deed, HANDLES, Host, Kind, Missed, Moment, Payload, Program, Rule,
     Settings, Slot, Step, TIMERS, Verdict, Wait,
 };
+use crate::random::Random;
 
 /// What programs are mostly about.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,31 +26,6 @@ pub fn generate(seed: u64, style: Style) -> Program {
     let rules = (0..generator.random.below(most)).map(|_| generator.rule()).collect();
     let host = generator.host();
     Program { settings, rules, host }.numbered()
-}
-
-/// SplitMix64: the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn among<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
 }
 
 struct Generator {

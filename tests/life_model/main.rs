@@ -49,6 +49,10 @@ mod program;
 mod real;
 mod shrink;
 mod text;
+#[path = "../common/random.rs"]
+mod random;
+#[path = "../common/seeds.rs"]
+mod seeds;
 
 use compare::try_seeds;
 use generate::Style;
