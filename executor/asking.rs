@@ -108,10 +108,13 @@ impl State {
         header.requested_at.set(None);
         let unanswered = header.rare(|rare| {
             rare.cancel.pending = None;
-            // What was taken may have come to nothing in this very poll.
+            // What was taken may have come to nothing in this very poll: with its token, or
+            // where it had been passed on.
+            let noted = &self.descent.noted;
             let is_untaken = |asking: &mut Asking| {
                 asking.is_untaken()
-                    || asking.is_unheard() && self.descent.noted.loses(&asking.delivery)
+                    || noted.loses(&asking.delivery) && !asking.delivery.is_taken()
+                    || noted.loses_token(&asking.delivery) && !asking.delivery.is_passed_on()
             };
             if let Some(asking) = rare.cancel.asking.take_if(is_untaken) {
                 asking.delivery.set_over();

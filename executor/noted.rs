@@ -61,6 +61,11 @@ impl Noted {
         self.lost_order.get() == Some(delivery.order)
     }
 
+    /// Whether it was lost after somebody had heard of it, and the task has not looked.
+    pub(crate) fn loses_token(&self, delivery: &Arc<Delivery>) -> bool {
+        self.lost.borrow().as_ref().is_some_and(|lost| Arc::ptr_eq(lost, delivery))
+    }
+
     pub(crate) fn has_lost(&self) -> bool {
         self.has_lost.get()
     }

@@ -340,6 +340,13 @@ impl Asking {
         }
     }
 
+    /// Another from further out has been heard inside, which counts for this.
+    pub(crate) fn is_answered(&self) {
+        if self.is_unheard() {
+            self.delivery.set_heard();
+        }
+    }
+
     /// Whether nobody has taken it: heard of it, or passed it on. While it is being
     /// delivered, whoever has passed it on is there.
     pub(crate) fn is_untaken(&self) -> bool {

@@ -414,7 +414,7 @@ impl Deadline {
             Passed::Outward(own) => Look::Over(Some(own.clone())),
             Passed::Answered => Look::Wait,
             Passed::Told(asking) if self.gave_way.is_answered(state, found) => {
-                asking.delivery.set_heard();
+                asking.is_answered();
                 Look::Wait
             }
             Passed::Told(asking) => match asking.settle(found.roles) {
@@ -452,7 +452,7 @@ impl Deadline {
             Way::Given => Look::Wait,
             Way::Answered => {
                 match self.passed() {
-                    Passed::Told(asking) => asking.delivery.set_heard(),
+                    Passed::Told(asking) => asking.is_answered(),
                     _ => self.set_passed(Passed::Answered),
                 }
                 // In a delivery they are polled, and will look.

@@ -505,7 +505,7 @@ impl<T> AroundGroup<T> {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
         abort.is_polled_at(state.descent.around.get(), found);
         if self.gave_way.is_answered(state, found) {
-            abort.delivery.set_heard();
+            abort.is_answered();
             return OwnerAnswer::Rest;
         }
         let answer = abort.settle(found.roles);
@@ -521,7 +521,7 @@ impl<T> AroundGroup<T> {
             Way::Free => OwnerAnswer::Act,
             Way::Given => OwnerAnswer::Rest,
             Way::Answered => {
-                abort.delivery.set_heard();
+                abort.is_answered();
                 OwnerAnswer::Rest
             }
         }

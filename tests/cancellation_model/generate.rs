@@ -31,7 +31,12 @@ pub fn generate(seed: u64, style: Style) -> Program {
     // A panic in the drop of a set leaks what else is in it.
     let in_set = |act: &Act| matches!(act, Act::Set(_) | Act::Concurrent(_) | Act::Stream { .. });
     if program.tasks.iter().any(|task| task.contains(&in_set)) {
-        program.tasks.iter_mut().for_each(without_bombs);
+        program.tasks.iter_mut().for_each(|task| without(task, &Act::Bomb));
+    }
+    // Whether what is kept has taken a request is not known before it is polled again.
+    let keeps = |act: &Act| matches!(act, Act::Keep { .. });
+    if program.tasks.iter().any(|task| task.contains(&keeps)) {
+        program.tasks.iter_mut().for_each(|task| without(task, &Act::Uncancel));
     }
     without_circles_in_groups(&mut program);
     program.requests = generator.requests(&program);
@@ -80,11 +85,12 @@ fn without_awaits_in_groups(step: &mut Step, in_group: bool, circles: &dyn Fn(us
     parts.for_each(|part| without_awaits_in_groups(part, in_group, circles));
 }
 
-fn without_bombs(step: &mut Step) {
-    if step.act == Act::Bomb {
+/// Waits for ever instead.
+fn without(step: &mut Step, act: &Act) {
+    if step.act == *act {
         step.act = Act::Pending;
     }
-    step.parts_mut().into_iter().for_each(without_bombs);
+    step.parts_mut().into_iter().for_each(|part| without(part, act));
 }
 
 struct Generator {
