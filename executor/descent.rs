@@ -90,6 +90,11 @@ impl Default for Around {
 }
 
 impl Asking {
+    /// Its owner is going to be polled, with this around it.
+    pub(crate) fn comes_to(&mut self, around: Around) {
+        self.is_at(around.stop, around.rank.inside(), false);
+    }
+
     /// The same, and another goes outward from inside.
     pub(crate) fn goes_outward_with_another(&mut self, around: Around) {
         self.counts_with_another(around.stop, around.rank.inside());

@@ -124,6 +124,10 @@ impl<F: Future> Around<F> for Deadline {
                 if let Some(cold) = &mut self.cold {
                     cold.passed.comes_to(state);
                 }
+                // Before those inside are polled: they let it go first if it is to act.
+                if let Some(asking) = self.told() {
+                    asking.comes_to(state.descent.around.get());
+                }
                 let polled = self.poll_inside(state, cx, |cx| poll_future(&mut future, cx));
                 return self.go_on(state, future, cx, polled);
             }
