@@ -28,6 +28,8 @@ pub struct Request {
     /// It was made again, before anybody had heard.
     is_repeated: bool,
     was_delivered: bool,
+    /// The number of its latest delivery.
+    delivery: usize,
     is_taken_back: bool,
     counts_with_another: bool,
     /// It stands for a token whose owner is gone.
@@ -172,6 +174,7 @@ impl World {
             is_over: false,
             is_repeated: false,
             was_delivered: false,
+            delivery: 0,
             is_taken_back: false,
             counts_with_another: false,
             is_renewed: false,
@@ -380,6 +383,7 @@ impl World {
         self.deliveries += 1;
         assert!(self.deliveries < MOST_DELIVERIES, "the model spins");
         let delivery = self.deliveries;
+        self.requests[request].delivery = delivery;
         if !self.has_listener(owner, self.deliveries) {
             return Delivery::Nobody;
         }
@@ -431,7 +435,9 @@ impl World {
     /// nothing inside of that holds it any more (4.7). Such a request, for this
     /// scope.
     pub fn held_by_a_shield_until_now(&mut self, scope: NodeId) -> Option<RequestId> {
-        let is_to_us = |world: &World, &Through { request, from, .. }: &Through| {
+        let is_to_us = |world: &World, &Through { request, shield, from }: &Through| {
+            // One that came later has kept it off, and been told of others.
+            let was_there = world.nodes[shield].entered < world.requests[request].delivery;
             let Some(owner) = world.owner(request).filter(|&owner| world.is_active(owner)) else {
                 return false;
             };
@@ -439,7 +445,8 @@ impl World {
             let mut below_owner = around.take_while(|&node| node != owner);
             let is_scope = |&node: &NodeId| world.is_active(node) && world.nodes[node].is_scope();
             // Unanswered it is delivered anew to all, when nothing holds it.
-            below_owner.find(is_scope) == Some(scope)
+            was_there
+                && below_owner.find(is_scope) == Some(scope)
                 && world.is_heard(request)
                 && !world.is_asked_again(request)
                 && !world.holds(scope, request)

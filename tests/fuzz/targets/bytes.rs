@@ -1,0 +1,47 @@
+//! Random numbers that libFuzzer makes: what a generator draws is what the input says.
+
+use std::cell::RefCell;
+
+thread_local! {
+    static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is drawn from now on comes from here.
+pub fn draw_from(input: &[u8]) {
+    INPUT.with_borrow_mut(|own| {
+        own.clear();
+        own.extend(input.iter().rev());
+    });
+}
+
+/// In place of the one in `tests/common/random.rs`. The seed is what is left when the
+/// input has come to its end: then it is SplitMix64, as there.
+pub struct Random(pub u64);
+
+#[allow(dead_code)] // neither target needs all of it
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`: one byte of the input, or as many as it takes.
+    pub fn below(&mut self, end: usize) -> usize {
+        let bytes = (usize::BITS - end.leading_zeros()).div_ceil(8);
+        let drawn = (0..bytes).try_fold(0, |drawn: usize, _| {
+            INPUT.with_borrow_mut(Vec::pop).map(|byte| drawn << 8 | usize::from(byte))
+        });
+        drawn.unwrap_or_else(|| self.next() as usize) % end
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn among<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
