@@ -2,7 +2,7 @@
 //! the generator of `tests/cancellation_model/` draws is what the input says.
 
 #![no_main]
-#![allow(dead_code)] // what looks for seeds is not used here
+#![allow(dead_code, unused_imports)] // what looks for seeds is not used here
 
 #[path = "../../cancellation_model/compare.rs"]
 mod compare;

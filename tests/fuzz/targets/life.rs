@@ -3,7 +3,7 @@
 //! coverage guides it to programs that chance would not come upon.
 
 #![no_main]
-#![allow(dead_code)] // what looks for seeds is not used here
+#![allow(dead_code, unused_imports)] // what looks for seeds is not used here
 
 #[path = "../../life_model/compare.rs"]
 mod compare;
