@@ -3,7 +3,7 @@
 //!
 //! Only what several files need stands here.
 
-#![allow(dead_code)] // no file needs all of it
+#![allow(dead_code, unused_imports)] // no file needs all of it
 
 pub mod cast;
 pub mod foreign;

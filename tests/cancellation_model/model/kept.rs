@@ -108,10 +108,8 @@ impl World {
 
     /// Whether there is anything in it that polls its branches by wakers of their own.
     fn has_branches(&self, kept: NodeId) -> bool {
-        let has_branches = |act: &Act| match act {
-            Act::Set(_) | Act::Stream { .. } | Act::Concurrent(_) => true,
-            _ => false,
-        };
+        let has_branches =
+            |act: &Act| matches!(act, Act::Set(_) | Act::Stream { .. } | Act::Concurrent(_));
         self.nodes[kept].step.contains(&has_branches)
     }
 
