@@ -207,7 +207,14 @@ trait Staged<F: Future, T>: AnyTask {
 
     /// As an outcome that nobody can ask for any more: it may have the handle of a task
     /// whose outcome has the handle of a task.
+    #[inline]
     fn discard_value<V: 'static>(&self, value: V) {
+        if std::mem::needs_drop::<V>() {
+            self.discard_value_with_drop(value);
+        }
+    }
+
+    fn discard_value_with_drop<V: 'static>(&self, value: V) {
         let home = self.home();
         match home.discards.drop_by(value, |value| self.drop_value(value)) {
             Ok(()) => home.discard_those_that_wait(),
