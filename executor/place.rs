@@ -348,7 +348,7 @@ impl Place {
         self.cold.as_ref().is_some_and(|cold| cold.hold.is_chosen())
     }
 
-    fn holds_nothing(&self) -> bool {
+    pub(crate) fn holds_nothing(&self) -> bool {
         self.cold.as_ref().is_none_or(|cold| cold.hold.is_nothing())
     }
 
@@ -478,6 +478,15 @@ impl Place {
             && let Some((home, key)) = cold.member.take()
         {
             home.leave_region(key);
+        }
+    }
+
+    /// What was inside is gone, and it stays. What it held for that, or stopped on its way
+    /// out of there, is its owner's again.
+    pub(crate) fn is_empty_now(&mut self) {
+        self.listens = false;
+        if let Some(cold) = &mut self.cold {
+            cold.hold = Hold::Nothing;
         }
     }
 

@@ -487,3 +487,30 @@ fn a_group_left_behind_as_it_was_to_hear_still_sees_a_task_fail() {
     let words = executor.block_on(async { Ok(task.await?) }).unwrap();
     assert_eq!(words, Spilled("late").to_string());
 }
+
+/// The await goes outward, and waits for the shield beside it; then both are forgotten with
+/// the loser of a `select!`, and the body has ended. The request is for the group still.
+// promise 4.11, 4.13, 5.4
+#[test]
+fn what_was_on_its_way_out_of_a_body_that_has_ended_is_told_to_the_group() {
+    let play = Play::new();
+    let task: Task<()> = play.spawn(|_| async move {
+        let given = group(async |tasks: Group| {
+            tasks.spawn(pending::<anyhow::Result<()>>()).detach();
+            let awaits = async { drop(spawn(pending::<anyhow::Result<()>>()).await) };
+            let both = Box::pin(async { futures::join!(awaits, shield(pending::<()>())) });
+            if let Either::Right((_, both)) = select(both, pin!(sleep(seconds(9)))).await {
+                std::mem::forget(both);
+            }
+            Ok(())
+        });
+        Ok(given.await?)
+    });
+    play.turn();
+    play.turn();
+    task.cancel();
+    play.run();
+    assert!(task.is_cancelled(), "{}", play.world.executor.dump());
+    drop(task);
+    play.world.executor.shut_down();
+}

@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use common::{Gate, Play, assert_settled, secs};
@@ -443,4 +445,38 @@ fn a_request_that_waits_for_a_shield_goes_before_the_deadline_around_it() {
     assert!(task.is_cancelled());
     drop(task);
     play.close();
+}
+
+/// The await goes outward, and waits for the shield; then it loses a `select!`, and is kept.
+/// What follows it hears of the request, and cleans up: nobody sends it outward any more.
+// promise 4.11, 4.13
+#[test]
+fn what_was_sent_outward_through_a_deadline_is_heard_in_it_when_its_sender_is_parked() {
+    for limited in [false, true] {
+        let play = Play::new();
+        let task: Task<()> = play.spawn(move |said| async move {
+            let work = async {
+                let child = spawn(pending::<anyhow::Result<()>>());
+                let _kept = select(child, pin!(sleep(secs(3)))).await;
+                let told = scope(pending::<()>()).await.expect_err("it is told");
+                said.say("cleans up");
+                told.rethrow().await
+            };
+            let work = async {
+                match limited {
+                    true => _ = timeout(secs(30), work).await.map(|never: Infallible| never),
+                    false => match work.await {},
+                }
+            };
+            futures::join!(shield(sleep(secs(12))), work);
+            Ok(())
+        });
+        play.turn();
+        play.turn();
+        task.cancel();
+        assert_eq!(play.run(), ["cleans up"], "{limited}");
+        assert!(task.is_cancelled());
+        drop(task);
+        play.close();
+    }
 }

@@ -366,7 +366,7 @@ impl Deadline {
     /// What is to be done, now that the future is pending?
     #[inline]
     fn look(&mut self, state: &Rc<State>, cx: &mut Context<'_>, found: &mut Found) -> Look {
-        if found.outward.is_none() && self.waits(cx) {
+        if found.outward.is_none() && self.place.holds_nothing() && self.waits(cx) {
             return Look::Wait;
         }
         self.look_closer(state, cx, found)

@@ -533,6 +533,7 @@ impl<T> AroundGroup<T> {
         mut body: Pin<&mut Option<F>>,
         cause: Option<Arc<Delivery>>,
     ) {
+        self.place.is_empty_now();
         let mut dropped = Ok(());
         match cause {
             Some(cause) => {
@@ -553,6 +554,7 @@ impl<T> AroundGroup<T> {
     }
 
     fn body_ended(&mut self, ended: Result<anyhow::Result<T>, Panicked>) {
+        self.place.is_empty_now();
         self.ending = Some(match ended {
             Ok(Ok(value)) => Ending::Value(value),
             Ok(Err(error)) => match self.token_of(&error) {
