@@ -437,7 +437,7 @@ impl World {
     pub fn held_by_a_shield_until_now(&mut self, scope: NodeId) -> Option<RequestId> {
         let is_to_us = |world: &World, &Through { request, shield, from }: &Through| {
             // One that came later has kept it off, and been told of others.
-            let was_there = world.nodes[shield].entered < world.requests[request].delivery;
+            let was_there = world.nodes[shield].made < world.requests[request].delivery;
             let Some(owner) = world.owner(request).filter(|&owner| world.is_active(owner)) else {
                 return false;
             };

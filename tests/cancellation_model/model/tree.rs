@@ -24,6 +24,8 @@ pub struct Node {
     /// How many deliveries there had been when it was entered: it takes part
     /// only in later ones.
     pub entered: usize,
+    /// The same, when it was made: what is parked is entered anew.
+    pub made: usize,
     /// Kept, and not polled.
     pub is_parked: bool,
     /// It has been suspended.
@@ -140,6 +142,7 @@ impl Node {
             children,
             state,
             entered,
+            made: entered,
             is_parked,
             has_waited,
             is_there,
