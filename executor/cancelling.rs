@@ -1,6 +1,6 @@
-//! Cancelling a task: how a request gets from `cancel()` to those who hear it.
+//! Cancelling a task, at its place in the queue.
 //!
-//! A request waits with the task until the task's place in the queue. If the
+//! A request that was asked (`asking.rs`) waits with the task until then. If the
 //! last poll met nobody in it who listens, the future is dropped there and then.
 //! Otherwise the task is polled, and the poll carries the request down to those
 //! who do (`rules.rs` says to whom). What comes of it is looked at when the poll

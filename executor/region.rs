@@ -394,7 +394,8 @@ impl Members {
         keys
     }
 
-    /// Those of a region, none of whom is called or chosen, are in another from now on. False if they are of another task, or of another executor.
+    /// Those of a region, none of whom is called or chosen, are in another from now on.
+    /// False if they are of another task, or of another executor.
     pub(crate) fn go_over(&mut self, from: &Rc<Region>, into: &Rc<Region>, task: Name) -> bool {
         let (first, last) = (from.first.get(), from.last.get());
         let is_first = |member: &&Member| Rc::ptr_eq(member.region.now(), from);

@@ -341,7 +341,7 @@ impl Asking {
     }
 
     /// Another from further out has been heard inside, which counts for this.
-    pub(crate) fn is_answered(&self) {
+    pub(crate) fn set_answered(&self) {
         if self.is_unheard() {
             self.delivery.set_heard();
         }

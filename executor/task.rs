@@ -257,13 +257,13 @@ impl State {
     #[inline]
     fn discard_those_that_wait(&self) {
         while let Some(Waiting { task, outcome }) = self.discards.next() {
-            let drop = |outcome| {
+            let drop_it = |outcome| {
                 if let Err(panicked) = catch(|| drop(outcome)) {
                     let report = Report::make(ReportKind::PanickedInDrop, DROPPED_OUTCOME);
                     self.report(report.about(task).with_panic(panicked));
                 }
             };
-            let _it_is_the_outermost = self.discards.drop_by(outcome, drop);
+            let _it_is_the_outermost = self.discards.drop_by(outcome, drop_it);
         }
     }
 }

@@ -4,6 +4,8 @@ mod common;
 
 use std::future::pending;
 use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
 
 use common::{Play, Transcript, secs};
 use futures::StreamExt;
@@ -299,13 +301,44 @@ fn a_set_that_was_polled_in_a_scope_before_is_told_of_a_deadline() {
     play.close();
 }
 
+/// What the deadline has asked goes outward with the request to the task, and a scope
+/// outside of the deadline stops that. The group has nothing to give, so it is the deadline
+/// that ends the wait.
+// promise 4.9, 4.13
+#[test]
+fn a_deadline_acts_again_whose_request_went_outward_with_one_that_was_stopped_outside() {
+    let play = Play::new();
+    let task = play.spawn(|said| async move {
+        let mut limited = pin!(timeout(
+            secs(3),
+            group(async |tasks: Group| {
+                tasks.spawn(child(said.clone())).detach();
+                pending::<anyhow::Result<()>>().await
+            })
+        ));
+        scope(&mut limited).await.map(drop).expect_err("it is cancelled").accept();
+        said.say(format!("{:?}", timeout(secs(60), limited).await.map(|it| it.map(drop))));
+        Ok(())
+    });
+    let task = Rc::new(task);
+    let other = Rc::clone(&task);
+    let cancels = play.spawn(|_| async move {
+        sleep(Duration::from_millis(3_500)).await;
+        other.cancel();
+        Ok(())
+    });
+    assert_eq!(play.run(), ["child told", "Ok(Err(Elapsed))"]);
+    drop((task, cancels));
+    play.close();
+}
+
 /// The shield keeps the request off, in a set that is polled in a scope of its own each
 /// time: the task does not end before it is through.
 // promise 4.4, 4.5
 #[test]
 fn a_shield_in_a_set_keeps_a_request_off_whatever_the_set_is_polled_in() {
     let play = Play::new();
-    let task: Task<()> = play.start(|said| async move {
+    let task: Task<()> = play.spawn(|said| async move {
         let naps = [1, 2, 4].map(|seconds| shield(sleep(secs(seconds))));
         let mut naps: FuturesUnordered<_> = naps.into_iter().collect();
         while let Some(()) = timeout(secs(60), naps.next()).await? {
@@ -313,6 +346,7 @@ fn a_shield_in_a_set_keeps_a_request_off_whatever_the_set_is_polled_in() {
         }
         pending().await
     });
+    assert!(play.turn().is_empty(), "all naps last");
     task.cancel();
     assert_eq!(play.run(), ["1 s", "2 s", "4 s"]);
     assert!(task.is_cancelled());

@@ -418,7 +418,7 @@ impl Deadline {
             Passed::Outward(own) => Look::Over(Some(own.clone())),
             Passed::Answered => Look::Wait,
             Passed::Told(asking) if self.gave_way.is_answered(state, found) => {
-                asking.is_answered();
+                asking.set_answered();
                 Look::Wait
             }
             Passed::Told(asking) => match asking.settle(found.roles) {
@@ -456,7 +456,7 @@ impl Deadline {
             Way::Given => Look::Wait,
             Way::Answered => {
                 match self.passed() {
-                    Passed::Told(asking) => asking.is_answered(),
+                    Passed::Told(asking) => asking.set_answered(),
                     _ => self.set_passed(Passed::Answered),
                 }
                 // In a delivery they are polled, and will look.

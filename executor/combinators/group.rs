@@ -152,24 +152,13 @@ impl Group {
     where
         F: Future<Output = anyhow::Result<T>> + 'static,
     {
-        self.spawn_at(f, Location::caller())
-    }
-
-    fn spawn_at<T: 'static, F>(
-        &self,
-        f: F,
-        place: &'static Location<'static>,
-    ) -> Result<Task<T>, SpawnError<F>>
-    where
-        F: Future<Output = anyhow::Result<T>> + 'static,
-    {
         let members = &self.members;
         if members.stage.get() != Stage::Open {
             members.home.count_refused();
             return Err(SpawnError { future: f, kind: SpawnErrorKind::GroupEnded });
         }
         let member = Wrapped::new(f, Member { members: members.clone() });
-        let task = match try_spawn_on::<_, Fallible>(&members.home, member, place) {
+        let task = match try_spawn_on::<_, Fallible>(&members.home, member, Location::caller()) {
             Ok(task) => task,
             Err(SpawnError { future, kind }) => {
                 return Err(SpawnError { future: future.into_inner(), kind });
@@ -505,7 +494,7 @@ impl<T> AroundGroup<T> {
         let Some(abort) = &mut self.abort else { return OwnerAnswer::Rest };
         abort.is_polled_at(state.descent.around.get(), found);
         if self.gave_way.is_answered(state, found) {
-            abort.is_answered();
+            abort.set_answered();
             return OwnerAnswer::Rest;
         }
         let answer = abort.settle(found.roles);
@@ -521,7 +510,7 @@ impl<T> AroundGroup<T> {
             Way::Free => OwnerAnswer::Act,
             Way::Given => OwnerAnswer::Rest,
             Way::Answered => {
-                abort.is_answered();
+                abort.set_answered();
                 OwnerAnswer::Rest
             }
         }

@@ -1,5 +1,8 @@
 //! Random numbers that libFuzzer makes: what a generator draws is what the input says.
 
+#[path = "../../common/random.rs"]
+mod random;
+
 use std::cell::RefCell;
 
 thread_local! {
@@ -14,18 +17,17 @@ pub fn draw_from(input: &[u8]) {
     });
 }
 
-/// In place of the one in `tests/common/random.rs`. The seed is what is left when the
-/// input has come to its end: then it is SplitMix64, as there.
+/// In place of the one in `tests/common/random.rs`, which goes on when the input has come to
+/// its end.
 pub struct Random(pub u64);
 
 #[allow(dead_code)] // neither target needs all of it
 impl Random {
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut goes_on = random::Random(self.0);
+        let next = goes_on.next();
+        self.0 = goes_on.0;
+        next
     }
 
     /// A number below `end`: one byte of the input, or as many as it takes.
