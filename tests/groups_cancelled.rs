@@ -9,7 +9,9 @@ use std::task::Poll;
 
 use common::cast::{fails, naps, second, seconds, spills, stays, tidies};
 use common::{Play, Spilled};
-use futures::future::{Either, select};
+use futures::StreamExt;
+use futures::future::{Either, FutureExt, select};
+use futures::stream::FuturesUnordered;
 use hearken::{
     Cancelled, Executor, Group, GroupError, ManualClock, Origin, Task, current, group, scope,
     shield, sleep, spawn, yield_now,
@@ -498,7 +500,10 @@ fn what_was_on_its_way_out_of_a_body_that_has_ended_is_told_to_the_group() {
         let given = group(async |tasks: Group| {
             tasks.spawn(pending::<anyhow::Result<()>>()).detach();
             let awaits = async { drop(spawn(pending::<anyhow::Result<()>>()).await) };
-            let both = Box::pin(async { futures::join!(awaits, shield(pending::<()>())) });
+            // A set, in which neither of the two is polled as the sleep wins.
+            let both = [awaits.boxed_local(), shield(pending()).boxed_local()];
+            let mut both: FuturesUnordered<_> = both.into_iter().collect();
+            let both = Box::pin(async move { while both.next().await.is_some() {} });
             if let Either::Right((_, both)) = select(both, pin!(sleep(seconds(9)))).await {
                 std::mem::forget(both);
             }
