@@ -9,8 +9,8 @@ use crate::header::{Header, Lately};
 use crate::id::Name;
 use crate::life::{CancelAnswer, Life};
 use crate::outcome::Cancelled;
-use crate::request::{Delivery, Rank, Request, Why};
-use crate::rules::{Asking, Forwarding};
+use crate::request::{Answered, Delivery, Rank, Request, Why};
+use crate::rules::{Asking, Forwarding, PolledAt};
 use crate::state::State;
 use std::panic::Location;
 use std::rc::Rc;
@@ -161,6 +161,19 @@ impl State {
         self.with_running(|header| header.has_undelivered_request()).unwrap_or(false)
     }
 
+    /// Where something is polled in the running task that was told last by the delivery
+    /// of this number.
+    pub(crate) fn polls_here(&self, seen: u32) -> Option<PolledAt> {
+        let stop = self.descent.around.get().stop;
+        Some(PolledAt { task: self.running_name()?, stop, seen, answered: self.answered() })
+    }
+
+    /// What has been answered in the running task.
+    fn answered(&self) -> Answered {
+        let answered = |header: &Header| header.if_rare(|rare| rare.cancel.answered);
+        self.with_running(answered).flatten().unwrap_or_default()
+    }
+
     /// A delivery for somebody in the running task.
     pub(crate) fn new_delivery(&self, why: Why, rank: Rank) -> Option<Arc<Delivery>> {
         Some(self.delivery(self.new_request(why), self.running_name()?, rank))
@@ -177,7 +190,12 @@ impl State {
     /// that is heard in the same breath.
     pub(crate) fn hear(&self, delivery: &Arc<Delivery>) -> Option<Cancelled> {
         delivery.set_heard();
-        self.descent.meet_hearer(delivery.rank);
+        self.descent.meet_hearer(delivery.rank());
+        if let Some(now) = delivery.answers() {
+            self.with_running(|header| {
+                header.rare(|rare| rare.cancel.answered = rare.cancel.answered.max(now));
+            });
+        }
         self.is_heard_in_running_task();
         let task = self.running.get()?;
         Some(Cancelled::of(delivery.clone(), task, self.identity))
@@ -209,7 +227,7 @@ impl State {
     pub(crate) fn send_outward(&self, delivery: &Arc<Delivery>) {
         self.descent.meet_listener(); // so that what rests in the task is looked at
         self.descent.send_outward(delivery);
-        if delivery.rank == Rank::TASK {
+        if delivery.rank() == Rank::TASK {
             self.with_running(|header| {
                 let _its_poll_is_on = header.request_cancel();
             });
@@ -219,7 +237,7 @@ impl State {
     /// Somebody who had passed this on, or sent it outward, is given up. If nobody
     /// else has, its owner is to look after it.
     pub(crate) fn give_up(&self, delivery: &Arc<Delivery>) {
-        let is_over = self.descent.drops_inner(delivery.rank);
+        let is_over = self.descent.drops_inner(delivery.rank());
         if delivery.is_heard() {
             self.is_heard_in_running_task();
         } else if !is_over && !delivery.is_taken() {
@@ -230,31 +248,18 @@ impl State {
     /// What was heard of a request had no effect: its owner is to ask again, and
     /// a value does not answer it.
     fn is_lost(&self, delivery: &Arc<Delivery>) {
-        if delivery.is_heard() || delivery.rank == Rank::TASK && delivery.is_over() {
+        if delivery.is_heard() || delivery.rank() == Rank::TASK && delivery.is_over() {
             return; // by somebody else, or it has been taken back
         }
-        if delivery.rank == Rank::TASK && self.has_heard_a_later_one(delivery) {
-            return delivery.set_over();
+        if delivery.rank() == Rank::TASK && delivery.order < self.answered().order {
+            return delivery.set_over(); // somebody has heard of a later one
         }
         self.descent.is_lost(delivery);
-        if delivery.rank == Rank::TASK {
+        if delivery.rank() == Rank::TASK {
             self.with_running(|header| {
                 let _its_poll_is_on = header.request_cancel();
             });
         }
-    }
-
-    /// Whether somebody has heard of a later request to the running task: that counts for
-    /// those before it.
-    fn has_heard_a_later_one(&self, lost: &Delivery) -> bool {
-        let is_heard = |header: &Header| {
-            let is_later = |asking: &Asking| {
-                let latest = &asking.delivery;
-                latest.task == lost.task && latest.order > lost.order && !asking.is_unheard()
-            };
-            header.if_rare(|rare| rare.cancel.asking.as_ref().is_some_and(is_later))
-        };
-        self.with_running(is_heard).flatten() == Some(true)
     }
 
     /// Drops what is inside of a place because of a request, so that a panic in
@@ -262,7 +267,7 @@ impl State {
     pub(crate) fn drop_inside(&self, cause: &Delivery, drop: impl FnOnce()) {
         let task = self.running.get();
         self.dropping.set(task.map(|task| (task, cause.request.why.clone())));
-        self.descent.drop_because_of(cause.rank, drop);
+        self.descent.drop_because_of(cause.rank(), drop);
         self.dropping.set(None);
     }
 
@@ -282,7 +287,7 @@ impl Drop for Cancelled {
         current::with(|state| {
             let own = |state: &&Rc<State>| state.running_name() == Some(delivery.task);
             if let Some(state) = state.filter(own)
-                && state.descent.drops_outer(delivery.rank)
+                && state.descent.drops_outer(delivery.rank())
             {
                 delivery.unhear();
                 state.is_lost(delivery);

@@ -138,12 +138,8 @@ impl<T> Task<T> {
         let (home, header) = (self.home(), self.header());
         let number = home.descent.number();
         let seen = header.await_seen.get();
-        if seen != 0
-            && let Some(heard) = home.descent.heard_by_others(seen)
-        {
-            let stop = home.descent.around.get().stop;
-            let refresh = |rare: &mut Rare| rare.awaited.refresh(heard.task, stop, Some(&heard));
-            let _of_this_task = header.if_rare(refresh);
+        if seen != 0 && number != 0 {
+            self.with_awaited(|_| {}); // before it is told of more
         }
         if number != 0 || seen == 0 {
             header.await_seen.set(number as u32 | u32::from(number == 0));
@@ -175,16 +171,15 @@ impl<T> Task<T> {
     /// over, counts no more.
     #[inline]
     fn with_awaited<R>(&self, work: impl FnOnce(&mut Forwarding) -> R) -> Option<R> {
-        let home = self.home();
-        let (running, stop) = (home.running_name(), home.descent.around.get().stop);
-        let refreshed = self.header().if_rare(|rare| {
-            if rare.awaited.is_nothing() {
-                return None;
-            }
-            let other = running.and_then(|running| rare.awaited.refresh(running, stop, None));
-            Some((other, work(&mut rare.awaited)))
+        let (home, header) = (self.home(), self.header());
+        if header.if_rare(|rare| rare.awaited.is_nothing()) != Some(false) {
+            return None;
+        }
+        let here = home.polls_here(header.await_seen.get());
+        let (other, answer) = header.rare(|rare| {
+            let other = here.and_then(|here| rare.awaited.refresh(here));
+            (other, work(&mut rare.awaited))
         });
-        let (other, answer) = refreshed.flatten()?;
         other.into_iter().for_each(|other| home.wake_task(other));
         Some(answer)
     }
@@ -194,7 +189,7 @@ impl<T> Task<T> {
         let home = self.home();
         let held = self.with_awaited(|awaited| match awaited {
             Forwarding::Nothing => (Roles::NONE, None),
-            Forwarding::Waiting(delivery, _) => (Roles::forward(delivery.rank), None),
+            Forwarding::Waiting(delivery, _) => (Roles::forward(delivery.rank()), None),
             Forwarding::Outward(delivery, _) => (Roles::OUTWARD, Some(Arc::clone(delivery))),
         });
         let (holds, outward) = held.unwrap_or((Roles::NONE, None));
@@ -326,9 +321,8 @@ impl State {
     /// What was passed on, or sent outward, counts no more if its owner is gone, or if it
     /// was stopped.
     pub(crate) fn forget_stopped(&self, forwarding: &mut Forwarding) {
-        let stop = self.descent.around.get().stop;
-        if let Some(name) = self.running_name()
-            && let Some(other) = forwarding.forget(name, stop, Delivery::is_ownerless)
+        if let Some(here) = self.polls_here(0)
+            && let Some(other) = forwarding.forget(here, Delivery::is_ownerless)
         {
             self.wake_task(other);
         }

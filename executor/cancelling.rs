@@ -229,13 +229,13 @@ fn run_closely(
     Ran::Ended
 }
 
-/// Whether somebody sends what rests in the task, and something was met that goes
-/// outward, but not this.
+/// Whether somebody sends what rests in the task, or goes out of it, and something was
+/// met that goes outward, but not this.
 fn seems_sent(header: &Header, found: &Found) -> bool {
     let rests = |asking: &Asking| asking.is_unheard() && asking.delivery.is_sent();
-    found.roles.sends()
-        && found.outward.is_none()
-        && header.rare(|rare| rare.cancel.asking.as_ref().is_some_and(rests))
+    let seems =
+        |cancel: &Cancelling| cancel.asking.as_ref().is_some_and(rests) || cancel.outward.is_sent();
+    found.roles.sends() && found.outward.is_none() && header.rare(|rare| seems(&rare.cancel))
 }
 
 /// Whether the task is to be polled once more because members have been called;
@@ -365,9 +365,16 @@ fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
         if fresh {
             return if listens { Decision::Deliver } else { Decision::Drop };
         }
+        // What goes outward waits for others, and will take effect; but a later one is for
+        // whoever has come since.
+        let waits = !cancel.outward.is_nothing();
+        let is_later = || {
+            let asking = cancel.asking.as_ref().map(|asking| &asking.delivery);
+            cancel.outward.request().zip(asking).is_some_and(|(one, later)| later.order > one.order)
+        };
         match settled {
-            // What goes outward waits for others, and will take effect.
-            _ if !cancel.outward.is_nothing() => Decision::Rest,
+            OwnerAnswer::AskAgain if waits && listens && is_later() => Decision::Deliver,
+            _ if waits => Decision::Rest,
             OwnerAnswer::Act => Decision::Drop,
             OwnerAnswer::AskAgain if !listens => Decision::Drop,
             OwnerAnswer::AskAgain => Decision::Deliver,
@@ -412,7 +419,10 @@ impl Cancelling {
         let asking = self.asking.as_ref();
         let outward = self.outward.request().filter(|_| self.outward.is_sent());
         let unheard = asking.filter(|asking| asking.is_unheard()).map(|asking| &asking.delivery);
-        if let Some(delivery) = outward.or(unheard) {
+        // It is dropped because of the one, or returns in spite of them: then the latest.
+        let unheard = unheard.filter(|_| !self.outward.is_chosen());
+        let latest = outward.into_iter().chain(unheard).max_by_key(|delivery| delivery.order);
+        if let Some(delivery) = latest {
             return Some(delivery.request.why.clone());
         }
         // The first counts, unless a later one goes where it could not.

@@ -17,7 +17,7 @@ use crate::noted::Noted;
 use crate::region::Region;
 use crate::request::{Delivery, Rank};
 use crate::roles::Roles;
-use crate::rules::{Asking, counts_before};
+use crate::rules::{Asking, Spot, counts_before};
 use crate::signs::{Found, Looking, Signs};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -80,31 +80,40 @@ pub(crate) struct Around {
     /// The name of the nearest place that may stop what goes outward; that of the task
     /// is one.
     pub(crate) stop: u32,
+    /// The name of the nearest deadline that has asked something, or zero.
+    pub(crate) asker: u32,
+}
+
+impl Around {
+    /// Where an owner is polled that has this around it.
+    fn spot(self) -> Spot {
+        Spot { stop: self.stop, asker: self.asker, rank: self.rank.inside() }
+    }
 }
 
 impl Default for Around {
     fn default() -> Around {
         let (deadline, rank) = (Instant::NEVER, Rank::TASK);
-        Around { deadline, rank, shielded: false, asked: false, waits: false, stop: 1 }
+        let (shielded, asked, waits) = (false, false, false);
+        Around { deadline, rank, shielded, asked, waits, stop: 1, asker: 0 }
     }
 }
 
 impl Asking {
     /// Its owner is going to be polled, with this around it.
     pub(crate) fn comes_to(&mut self, around: Around) {
-        self.is_at(around.stop, around.rank.inside(), false);
+        self.is_at(around.spot(), false);
     }
 
     /// The same, and another goes outward from inside.
     pub(crate) fn goes_outward_with_another(&mut self, around: Around) {
-        self.counts_with_another(around.stop, around.rank.inside());
+        self.counts_with_another(around.spot());
     }
 
     /// Its owner has been polled, with this around it, and has met this inside.
     pub(crate) fn is_polled_at(&mut self, around: Around, found: &Found) {
-        let rank = around.rank.inside();
-        let is_heard = found.heard.is_some_and(|heard| heard < rank);
-        self.is_at(around.stop, rank, is_heard);
+        let spot = around.spot();
+        self.is_at(spot, found.heard.is_some_and(|heard| heard < spot.rank));
     }
 }
 
@@ -271,13 +280,6 @@ impl Descent {
         if is_told { self.carried() } else { None }
     }
 
-    /// What is carried and has been heard of, for somebody who was not there when it
-    /// was found out who is: he was last told with delivery number `seen`.
-    pub(crate) fn heard_by_others(&self, seen: u32) -> Option<Arc<Delivery>> {
-        let is_left_out = self.acting.get() && self.number.get() as u32 != seen;
-        self.carried().filter(|carried| is_left_out && carried.is_heard())
-    }
-
     /// Whether those who were chosen are to hear now of what is carried.
     pub(crate) fn is_acting(&self) -> bool {
         self.acting.get()
@@ -300,6 +302,7 @@ impl Descent {
         // Even, so that they are told from those who begin in none.
         let number = self.deliveries_ever.get() + 2;
         self.deliveries_ever.set(number);
+        delivery.set_number(number);
         self.noted.deliver();
         self.signs.set(self.signs.get().and(Signs::OWES));
         self.carry(number, Some(delivery.clone()), || {
@@ -555,7 +558,7 @@ impl Descent {
     /// it.
     pub(crate) fn is_lost(&self, delivery: &Arc<Delivery>) {
         self.comes_to_nothing(delivery);
-        if delivery.rank == Rank::TASK {
+        if delivery.rank() == Rank::TASK {
             self.noted.lose_of_task(delivery);
         }
     }
@@ -633,9 +636,9 @@ impl<'a> Plain<'a> {
 impl Drop for Plain<'_> {
     #[cold]
     fn drop(&mut self) {
+        // What was heard has been heard all the same.
         if self.descent.signs.get().has(Signs::PUT_ASIDE) {
             drop((self.descent.region.take(), self.descent.outward.take()));
-            self.descent.heard.set(None);
         }
         self.restore();
     }

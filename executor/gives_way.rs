@@ -72,7 +72,7 @@ impl GaveWay {
         let Some(lately) = &self.0 else { return false };
         let turn = state.turns.get();
         lately.task == Some((carried.request.id, turn))
-            || carried.rank == Rank::TASK && lately.undelivered == Some(turn)
+            || carried.rank() == Rank::TASK && lately.undelivered == Some(turn)
     }
 
     /// Whether the owner goes first who has this place, and has found this inside.

@@ -14,7 +14,7 @@ use crate::id::{Name, TaskId};
 use crate::life::{CancelAnswer, Ending, Hearing, Held, Life, PollAnswer};
 use crate::region::{MemberKey, Region};
 use crate::report::TaskInfo;
-use crate::request::Request;
+use crate::request::{Answered, Request};
 use crate::rules::{Asking, Forwarding, Hold};
 use anyhow::Error;
 use std::cell::{Cell, RefCell};
@@ -159,6 +159,8 @@ pub(crate) struct Cancelling {
     pub(crate) asking: Option<Asking>,
     /// On its way out of the task.
     pub(crate) outward: Hold,
+    /// The latest that somebody in it has heard of.
+    pub(crate) answered: Answered,
     /// Those in the task who are polled by wakers of their own.
     pub(crate) region: Option<Rc<Region>>,
     /// Those of them whose place is no more.

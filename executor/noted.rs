@@ -44,8 +44,8 @@ impl Noted {
     /// What was passed on, or heard of, has come to nothing.
     pub(crate) fn lose(&self, delivery: &Delivery) {
         self.has_lost.set(true);
-        outermost(&self.lost_rank, delivery.rank);
-        if delivery.rank == Rank::TASK {
+        outermost(&self.lost_rank, delivery.rank());
+        if delivery.rank() == Rank::TASK {
             self.lost_order.set(Some(delivery.order));
         }
     }
@@ -86,10 +86,10 @@ impl Noted {
     }
 
     pub(crate) fn send_outward(&self, delivery: &Delivery) {
-        if delivery.rank == Rank::TASK {
+        if delivery.rank() == Rank::TASK {
             self.sent.set(Some(delivery.order));
         } else if !delivery.is_heard() {
-            outermost(&self.sent_rank, delivery.rank);
+            outermost(&self.sent_rank, delivery.rank());
         }
     }
 

@@ -169,7 +169,7 @@ impl Cancelled {
 
     /// Whether it is of a request to the task, and not of a deadline or a group.
     fn is_of_task(&self) -> bool {
-        self.delivery().is_none_or(|delivery| delivery.rank == Rank::TASK)
+        self.delivery().is_none_or(|delivery| delivery.rank() == Rank::TASK)
     }
 
     /// The same once more, for the library's own use.

@@ -19,7 +19,7 @@ use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
 use crate::request::{Delivery, Rank};
 use crate::roles::Roles;
-use crate::rules::{Hold, Watched, outermost};
+use crate::rules::{Hold, PolledAt, Watched, outermost};
 use crate::signs::{Found, Looking};
 use crate::state::State;
 use std::rc::Rc;
@@ -117,10 +117,9 @@ impl Place {
         state.descent.carried_to(self.seen)
     }
 
-    /// What is carried, if others have heard of it and this place was not polled when
-    /// it was found out who is there.
-    pub(crate) fn heard_by_others(&self, state: &State) -> Option<Arc<Delivery>> {
-        state.descent.heard_by_others(self.seen)
+    /// Where it is polled. To be asked before it is told of more.
+    pub(crate) fn polls_here(&self, state: &State) -> Option<PolledAt> {
+        state.polls_here(self.seen)
     }
 
     /// Whether it has been told of anything, just now or before.
@@ -261,6 +260,11 @@ impl Place {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Heard<T> {
         let descent = &state.descent;
+        if !self.holds_nothing()
+            && let Some(here) = self.polls_here(state)
+        {
+            self.cold().hold.forget(here);
+        }
         let acting = descent.is_acting() && !is_owner;
         let is_chosen = self.is_chosen(state);
         if is_chosen && descent.is_choosing() && !is_owner {
@@ -395,8 +399,11 @@ impl Place {
         let carried = carried.filter(|carried| !taken && !found.roles.holds(carried));
         let is_carried = carried.as_ref().is_some_and(|carried| Arc::ptr_eq(carried, &taking));
         // In the same breath, unless it counts more: then it is not for this place yet.
-        let other = carried.filter(|carried| !is_carried && carried.rank >= taking.rank);
-        other.into_iter().for_each(|other| other.set_heard());
+        for other in [carried, sent].into_iter().flatten() {
+            if !Arc::ptr_eq(&other, &taking) && other.rank() >= taking.rank() {
+                other.set_heard();
+            }
+        }
         if !state.descent.is_choosing() {
             return Heard::Takes(taking);
         }

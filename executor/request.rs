@@ -112,9 +112,11 @@ pub(crate) struct Delivery {
     pub(crate) request: Request,
     /// The task through which it goes.
     pub(crate) task: Name,
-    pub(crate) rank: Rank,
+    rank: AtomicU32,
     /// Tells which of two is the later.
     pub(crate) order: u64,
+    /// The number of its latest delivery, or what fits of it; or zero.
+    number: AtomicU32,
     tokens: AtomicU32,
     /// So many have heard of it, and have not lost that again.
     heard: AtomicU32,
@@ -148,13 +150,42 @@ impl Rank {
     }
 }
 
+/// Of a task: the latest of its requests that somebody has heard of. Whoever hears of one
+/// has heard of those before it too.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answered {
+    pub(crate) order: u64,
+    /// The number of the delivery in which that was.
+    number: u32,
+}
+
+impl Answered {
+    /// Whether of two deliveries the first was later.
+    fn is_later(number: u32, seen: u32) -> bool {
+        (seen.wrapping_sub(number) as i32) < 0
+    }
+
+    /// Whether it is the later one of two.
+    pub(crate) fn max(self, other: Answered) -> Answered {
+        if self.order < other.order { other } else { self }
+    }
+
+    /// Whether this was answered with it, and whoever was told last by the delivery
+    /// `seen` was not there.
+    pub(crate) fn is_past(self, before: &Delivery, seen: u32) -> bool {
+        let counts = before.rank() == Rank::TASK && before.order < self.order;
+        counts && Answered::is_later(self.number, seen)
+    }
+}
+
 impl Delivery {
     pub(crate) fn new(request: Request, task: Name, rank: Rank, order: u64) -> Arc<Delivery> {
         Arc::new(Delivery {
             request,
             task,
-            rank,
+            rank: AtomicU32::new(rank.0),
             order,
+            number: AtomicU32::new(0),
             tokens: AtomicU32::new(0),
             heard: AtomicU32::new(0),
             outdone: AtomicU32::new(0),
@@ -165,6 +196,36 @@ impl Delivery {
             counted: AtomicBool::new(false),
             ownerless: AtomicBool::new(false),
         })
+    }
+
+    /// How far out its owner stands.
+    #[inline]
+    pub(crate) fn rank(&self) -> Rank {
+        Rank(self.rank.load(Relaxed))
+    }
+
+    /// Its owner stands there by now: it may have been polled by reference elsewhere before.
+    pub(crate) fn set_rank(&self, rank: Rank) {
+        self.rank.store(rank.0, Relaxed);
+    }
+
+    /// It is delivered, for the first time or again.
+    pub(crate) fn set_number(&self, number: u64) {
+        self.number.store(number as u32, Relaxed);
+    }
+
+    /// Whether others have heard of it when it was delivered last, and whoever was told
+    /// last by the delivery `seen` was not there.
+    pub(crate) fn is_past(&self, seen: u32) -> bool {
+        self.is_heard() && Answered::is_later(self.number.load(Relaxed), seen)
+    }
+
+    /// What it answers when somebody hears of it: all that was asked of the task before.
+    /// Nothing, if it only stands for a token, since nobody has asked that.
+    pub(crate) fn answers(&self) -> Option<Answered> {
+        let number = self.number.load(Relaxed);
+        let is_asked = self.rank() == Rank::TASK && number != 0;
+        is_asked.then_some(Answered { order: self.order, number })
     }
 
     /// How many in the task have heard of it, or taken it: grows, as long as it is in hand.
@@ -194,7 +255,9 @@ impl Delivery {
     /// with that.
     pub(crate) fn set_counted(&self) {
         self.counted.store(true, Relaxed);
-        self.set_heard();
+        if !self.is_heard() {
+            self.set_heard();
+        }
     }
 
     /// Whether that is so.

@@ -85,7 +85,7 @@ impl Roles {
 
     /// Whether something met here holds this.
     pub(crate) fn holds(self, delivery: &Delivery) -> bool {
-        let passes = match delivery.rank == Rank::TASK {
+        let passes = match delivery.rank() == Rank::TASK {
             true => Roles::FORWARDS,
             false => Roles::PASSES,
         };

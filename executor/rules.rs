@@ -82,7 +82,7 @@
 //!   again by its owner, until it is heard or the owner acts.
 
 use crate::id::Name;
-use crate::request::{Delivery, PassedOn, Rank, Sent};
+use crate::request::{Answered, Delivery, PassedOn, Rank, Sent};
 use crate::roles::Roles;
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ pub(crate) fn outermost(one: Arc<Delivery>, other: Arc<Delivery>) -> Arc<Deliver
 /// Whether the first of two requests counts: see [`outermost`].
 pub(crate) fn counts_before(one: &Delivery, other: &Delivery) -> bool {
     let latest_first = |delivery: &Delivery| std::cmp::Reverse(delivery.order);
-    (one.rank, latest_first(one)) < (other.rank, latest_first(other))
+    (one.rank(), latest_first(one)) < (other.rank(), latest_first(other))
 }
 
 /// What somebody waits with until nothing inside holds it any more.
@@ -181,6 +181,18 @@ impl Hold {
         }
     }
 
+    /// What others have heard of while the place was not polled is nothing to it any more.
+    pub(crate) fn forget(&mut self, at: PolledAt) {
+        let is_heard = |held: &Delivery| at.has_missed(held);
+        match self {
+            Hold::Held(held) if is_heard(held) => *self = Hold::Nothing,
+            Hold::Outward(_, held) => {
+                held.take_if(|held| is_heard(held));
+            }
+            Hold::Nothing | Hold::Held(_) | Hold::Chosen(_) => {}
+        }
+    }
+
     /// How many have heard of what it holds.
     pub(crate) fn hearings(&self) -> u32 {
         match self {
@@ -252,8 +264,18 @@ pub(crate) struct Asking {
     asked: Asked,
     /// What was met inside when it was settled last.
     met: Roles,
-    /// The place around that may stop something, when it was counted with another.
-    stop: u32,
+    /// Where its owner was polled when it was counted with another.
+    at: Option<Spot>,
+}
+
+/// Where an owner is polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// The name of the nearest place around that stops what goes outward.
+    pub(crate) stop: u32,
+    /// The name of the nearest deadline around that has asked something, or zero.
+    pub(crate) asker: u32,
+    pub(crate) rank: Rank,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -279,12 +301,12 @@ pub(crate) enum OwnerAnswer {
 impl Asking {
     /// It is to be delivered.
     pub(crate) fn new(delivery: Arc<Delivery>) -> Asking {
-        Asking { delivery, asked: Asked::NotYet, met: Roles::NONE, stop: 0 }
+        Asking { delivery, asked: Asked::NotYet, met: Roles::NONE, at: None }
     }
 
     /// It has been delivered, and came to nothing.
     pub(crate) fn again(delivery: Arc<Delivery>) -> Asking {
-        Asking { delivery, asked: Asked::Resting, met: Roles::NONE, stop: 0 }
+        Asking { delivery, asked: Asked::Resting, met: Roles::NONE, at: None }
     }
 
     /// It has been delivered. If nobody has taken it or holds it, and nobody has come
@@ -294,29 +316,28 @@ impl Asking {
         self.asked = if in_vain { Asked::InVain } else { Asked::Resting };
     }
 
-    /// Its owner has been polled inside of the stop of this name, and has this rank. If it
-    /// was counted with another, and that was stopped outside of the owner, who is still
-    /// there and polled elsewhere by now, nobody has answered.
-    pub(crate) fn is_at(&mut self, stop: u32, rank: Rank, is_heard_inside: bool) {
+    /// Its owner has been polled here. If it was counted with another, and that was stopped
+    /// outside of the owner, who is still there and polled elsewhere by now, nobody has
+    /// answered.
+    pub(crate) fn is_at(&mut self, spot: Spot, is_heard_inside: bool) {
         if !self.delivery.is_counted() {
             return;
         }
         if is_heard_inside {
             return self.delivery.set_counted_if(false);
         }
-        let before = std::mem::replace(&mut self.stop, stop);
-        if before != 0 && (before, self.delivery.rank) != (stop, rank) {
+        if self.at.replace(spot).is_some_and(|before| before != spot) {
             self.delivery.uncount();
-            (self.asked, self.stop) = (Asked::Resting, 0);
+            (self.asked, self.at) = (Asked::Resting, None);
         }
     }
 
     /// Another from further out goes outward from inside. If this was answered, then with
     /// that.
-    pub(crate) fn counts_with_another(&mut self, stop: u32, rank: Rank) {
+    pub(crate) fn counts_with_another(&mut self, spot: Spot) {
         if !self.is_unheard() {
             self.delivery.set_counted_if(true);
-            self.is_at(stop, rank, false);
+            self.is_at(spot, false);
         }
     }
 
@@ -391,21 +412,33 @@ pub(crate) enum Forwarding {
     Outward(Sent, u32),
 }
 
+/// Where somebody is polled who may have passed something on.
+#[derive(Clone, Copy)]
+pub(crate) struct PolledAt {
+    pub(crate) task: Name,
+    /// The name of the nearest place around that stops what goes outward.
+    pub(crate) stop: u32,
+    /// The number of the delivery by which it was told last.
+    pub(crate) seen: u32,
+    /// What has been answered in the task.
+    pub(crate) answered: Answered,
+}
+
+impl PolledAt {
+    /// Whether others have heard of this while it was not polled.
+    fn has_missed(&self, delivery: &Delivery) -> bool {
+        delivery.is_past(self.seen) || self.answered.is_past(delivery, self.seen)
+    }
+}
+
 impl Forwarding {
-    /// What stands here for the task that is being polled, inside of the stop of this
-    /// name: what its owner is through with, what others have heard of while this was
-    /// not polled, what was stopped, and what was asked of another task, counts no more.
-    /// Answers the other task, which is to look after what it has asked.
+    /// It is polled here: what its owner is through with, what others have heard of
+    /// while this was not polled, what was stopped, and what was asked of another task,
+    /// counts no more. Answers the other task, which is to look after what it has asked.
     #[must_use]
     #[inline]
-    pub(crate) fn refresh(
-        &mut self,
-        task: Name,
-        stop: u32,
-        heard: Option<&Arc<Delivery>>,
-    ) -> Option<Name> {
-        let is_heard = |d: &Delivery| heard.is_some_and(|heard| std::ptr::eq(&**heard, d));
-        self.forget(task, stop, |d| d.is_over() || is_heard(d))
+    pub(crate) fn refresh(&mut self, at: PolledAt) -> Option<Name> {
+        self.forget(at, |d| d.is_over() || at.has_missed(d))
     }
 
     /// The same where only those count no more for which this is so, beside what was
@@ -414,10 +447,10 @@ impl Forwarding {
     #[inline]
     pub(crate) fn forget(
         &mut self,
-        task: Name,
-        stop: u32,
+        at: PolledAt,
         is_over: impl Fn(&Delivery) -> bool,
     ) -> Option<Name> {
+        let PolledAt { task, stop, .. } = at;
         if let Forwarding::Outward(sent, to) = self
             && sent.is_stopped(std::mem::replace(to, stop), stop)
         {

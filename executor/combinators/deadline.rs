@@ -59,6 +59,8 @@ struct Cold {
     /// By whom it may be moved.
     handle: Option<Moves>,
     passed: Passed,
+    /// Its name from when it has asked something; zero before.
+    name: u32,
 }
 
 impl Drop for Cold {
@@ -99,7 +101,7 @@ impl Deadline {
 
     /// One that somebody may move.
     pub(super) fn by(handle: Moves, due: Due) -> Deadline {
-        let cold = Cold { handle: Some(handle), passed: Passed::NotYet };
+        let cold = Cold { handle: Some(handle), passed: Passed::NotYet, name: 0 };
         Deadline { cold: Some(Box::new(cold)), ..Deadline::new(due) }
     }
 }
@@ -270,7 +272,9 @@ impl Deadline {
             _ => false,
         };
         let inside = self.inside(state);
-        let inside = Surroundings { asked: inside.asked || asked, ..inside };
+        let asker = self.cold.as_ref().map_or(0, |cold| cold.name);
+        let asker = if asker == 0 { inside.asker } else { asker };
+        let inside = Surroundings { asked: inside.asked || asked, asker, ..inside };
         let watched = match self.passed() {
             Passed::Told(asking) if asking.is_unheard() => {
                 Some(Watched::Asked(asking.delivery.clone()))
@@ -298,6 +302,8 @@ impl Deadline {
         poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> (Poll<T>, Found) {
         self.set_passed(Passed::Told(Asking::new(delivery.clone())));
+        let name = &mut self.cold.get_or_insert_default().name;
+        *name = if *name == 0 { state.descent.name_place() } else { *name };
         state.descent.set_polls_again();
         let polled = state.descent.deliver(&delivery, || self.poll_inside(state, cx, &mut *poll));
         if let Some(asking) = self.told() {
@@ -492,8 +498,9 @@ impl Passed {
     /// What was asked of the task that it was in before is asked of this one.
     fn comes_to(&mut self, state: &State) {
         let Some(own) = self.delivery() else { return };
+        own.set_rank(state.descent.around.get().rank.inside());
         if let Some(name) = state.running_name().filter(|&name| name != own.task) {
-            let own = state.delivery(own.request.clone(), name, own.rank);
+            let own = state.delivery(own.request.clone(), name, own.rank());
             *self = Passed::Told(Asking::new(own));
         }
     }

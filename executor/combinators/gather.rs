@@ -168,10 +168,9 @@ impl<T> Children<T> {
         with_running_task(|state| {
             let Some(state) = state else { return };
             self.place.arrive(state, cx);
-            let heard = self.place.heard_by_others(state);
-            let stop = state.descent.around.get().stop;
-            if let Some(name) = state.running_name()
-                && let Some(other) = self.forwarding.refresh(name, stop, heard.as_ref())
+            if !self.forwarding.is_nothing()
+                && let Some(here) = self.place.polls_here(state)
+                && let Some(other) = self.forwarding.refresh(here)
             {
                 state.wake_task(other);
             }
@@ -195,7 +194,7 @@ impl<T> Children<T> {
                     Poll::Pending
                 }
                 (Forwarding::Waiting(delivery, _), true) => {
-                    self.place.suspend(state, Roles::forward(delivery.rank), Roles::NONE);
+                    self.place.suspend(state, Roles::forward(delivery.rank()), Roles::NONE);
                     Poll::Pending
                 }
                 (Forwarding::Nothing, true) => {

@@ -338,6 +338,8 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             if let Some(state) = state {
                 self.place.arrive(state, cx);
                 state.forget_stopped(&mut self.forwarding);
+                let rank = state.descent.around.get().rank.inside();
+                self.abort.iter().for_each(|abort| abort.delivery.set_rank(rank));
             }
             let mut inside = Roles::NONE;
             if self.ending.is_none() {
@@ -363,7 +365,7 @@ impl<T, F: Future<Output = anyhow::Result<T>>> Around<F> for AroundGroup<T> {
             current::drop_waker(self.members.waker.replace(Some(cx.waker().clone())));
             if let Some(state) = state {
                 let own = match &self.forwarding {
-                    Forwarding::Waiting(delivery, _) => Roles::forward(delivery.rank),
+                    Forwarding::Waiting(delivery, _) => Roles::forward(delivery.rank()),
                     _ if self.members.stage.get() == Stage::Aborted => Roles::ABORTS,
                     _ => Roles::NONE,
                 };

@@ -103,7 +103,7 @@ impl Cancelled {
     /// Ends the cancellation here: the task goes on, and means to. In debug mode
     /// it is not reported as having ignored it.
     pub fn accept(self) {
-        if self.delivery().is_some_and(|delivery| delivery.rank != Rank::TASK) {
+        if self.delivery().is_some_and(|delivery| delivery.rank() != Rank::TASK) {
             return; // a deadline's or a group's, which nobody counts
         }
         let accepted = |header: &Header| {

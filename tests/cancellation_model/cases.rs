@@ -5,7 +5,7 @@
 //! milliseconds here; `tidy(n)` is a task or future whose clean-up takes n.
 
 use crate::compare::{difference, quietly, wanted};
-use crate::program::Loser::{Drop, Park};
+use crate::program::Loser::{Drop, Forget, Park};
 use crate::program::{Act, After, Kind, Loser, Moment, Program, Request, Step};
 use crate::real::Mode;
 
@@ -19,7 +19,7 @@ struct Case {
 
 #[test]
 fn the_model_says_what_is_right() {
-    for Case { name, program, lines } in cases() {
+    for Case { name, program, lines } in cases().into_iter().chain(found()) {
         let said = wanted(&program);
         for &(now, label, line) in lines {
             let right = match line.strip_prefix('!') {
@@ -35,7 +35,7 @@ fn the_model_says_what_is_right() {
 fn the_library_does_what_is_right() {
     quietly();
     let mut faults = vec![];
-    for Case { name, program, .. } in cases() {
+    for Case { name, program, .. } in cases().into_iter().chain(found()) {
         if let Some(logs) = difference(&program, Mode::Plain) {
             eprintln!("{name}:\n{program}\n{logs}");
             faults.push(name);
@@ -243,6 +243,187 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// What random programs have found since, each as small as it gets.
+fn found() -> Vec<Case> {
+    let cancel_self = || Step::new(Act::CancelSelf);
+    vec![
+        Case {
+            name: "what was heard has been heard, also if a panic goes out of a deadline after it",
+            program: one(
+                seq([
+                    cancel_self(),
+                    timeout(
+                        1,
+                        finally(
+                            timeout(1, finally(finally(sleep(1), sleep(1)), Step::new(Act::Panic))),
+                            sleep(3),
+                        ),
+                    ),
+                ]),
+                [],
+            ),
+            lines: &[(4, 4, "has cleaned up"), (0, 3, "!has elapsed")],
+        },
+        Case {
+            name: "of two requests in spite of which a task returns the latest counts",
+            program: {
+                let lost = join([task(pending()), shield(pending())]);
+                let forgets = Step { label: ANOTHER, act: select(lost, sleep(24), Forget).act };
+                let requests = [(7, Request::Interrupt), (14, Request::Cancel(ANOTHER))];
+                one(shield(task(forgets)), requests)
+            },
+            lines: &[(24, 2, "was given cancelled task: request 1")],
+        },
+        Case {
+            name: "an await in a loop around a set, and two requests of which the second is heard",
+            program: one(
+                stream([task(sleep(26)), shield(sleep(11))], accepting(pending())),
+                [cancel(7), cancel(10)],
+            ),
+            lines: &[(11, 4, "is through")],
+        },
+        Case {
+            name: "the same, and the scope cleans up for a while",
+            program: one(
+                stream(
+                    [task(sleep(26)), shield(sleep(11))],
+                    scope_then(group([], sleep(22)), sleep(13), After::Accept),
+                ),
+                [cancel(7), cancel(10)],
+            ),
+            lines: &[(11, 4, "is through")],
+        },
+        Case {
+            name: "a gather that lost a `select!`, and two requests of which the second is heard",
+            program: one(
+                select(
+                    join([shield(pending()), gather([pending()])]),
+                    sleep(25),
+                    resumed_after(accepting(pending())),
+                ),
+                [cancel(1), cancel(16)],
+            ),
+            lines: &[(1, 6, "was cancelled: request 0")],
+        },
+        Case {
+            name: "a second request is for a shield that came since, while the first waits for it",
+            program: one(
+                join([
+                    gather([log()]),
+                    timeout(
+                        4,
+                        join([
+                            repeat(2, tried(shield(task(timeout(2, pending()))))),
+                            cancel_self(),
+                            pending(),
+                        ]),
+                    ),
+                ]),
+                [cancel(2)],
+            ),
+            lines: &[(0, 4, "!has elapsed"), (4, 1, "was cancelled: by itself at 12")],
+        },
+        Case {
+            name: "a scope that lost a `select!` is not told of what others have heard meanwhile",
+            program: one(
+                select(
+                    returning(join([shield(sleep(19)), pending()])),
+                    sleep(13),
+                    resumed_after(accepting(task(log()))),
+                ),
+                [cancel(1)],
+            ),
+            lines: &[(13, 9, "heard Requested: request 0"), (0, 2, "!heard Requested: request 0")],
+        },
+        Case {
+            name: "a gather that lost a `select!` sends nothing while others send the same",
+            program: one(
+                finally(
+                    Step::new(Act::Gather(
+                        Kind::TryGather,
+                        vec![
+                            join([
+                                accepting(join([
+                                    Step::new(Act::AwaitTask(0)),
+                                    finally(sleep(800), log()),
+                                ])),
+                                select(gather([sleep(24)]), sleep(10), resumed_after(sleep(11))),
+                            ]),
+                            Step::new(Act::Panic),
+                        ],
+                    )),
+                    sleep(19),
+                ),
+                [],
+            ),
+            lines: &[(21, 15, "has slept"), (21, 3, "has failed")],
+        },
+        Case {
+            name: "what a deadline has asked is stopped beside a request, and answered with it",
+            program: one(
+                timeout(
+                    13,
+                    join([
+                        shield(sleep(16)),
+                        scope_then(
+                            group([scope_then(sleep(19), sleep(10), After::Drop)], log()),
+                            sleep(25),
+                            After::Drop,
+                        ),
+                    ]),
+                ),
+                [(14, Request::Interrupt)],
+            ),
+            lines: &[(39, 1, "is in time")],
+        },
+        Case {
+            name: "a kept deadline acts again when one around it has stopped what went outward",
+            program: one(
+                kept(
+                    timeout(15, group([shield(sleep(27))], sleep(13))),
+                    seq([tried(timeout(2, by_reference())), timeout(16, by_reference())]),
+                ),
+                [],
+            ),
+            lines: &[(27, 2, "has elapsed"), (27, 11, "is in time")],
+        },
+        Case {
+            name: "a kept group is further out than a deadline in it, wherever it is awaited",
+            program: one(
+                kept(
+                    group(
+                        [timeout(5, pending())],
+                        timeout(
+                            20,
+                            group([scope_then(sleep(23), pending(), After::Rethrow)], log()),
+                        ),
+                    ),
+                    select(timeout(29, by_reference()), sleep(19), Drop),
+                ),
+                [],
+            ),
+            lines: &[(20, 1, "returns group [elapsed]")],
+        },
+        Case {
+            name: "a kept deadline of which one has heard, and which went outward with another",
+            program: one(
+                kept(
+                    timeout(
+                        8,
+                        join([
+                            scope_then(pending(), cancel_self(), After::Drop),
+                            group([sleep(25)], sleep(22)),
+                        ]),
+                    ),
+                    scope(by_reference(), After::Drop),
+                ),
+                [],
+            ),
+            lines: &[(8, 1, "returns elapsed")],
+        },
+    ]
+}
+
 // 15 is about cost, and 19 about another executor:
 
 #[test]
@@ -282,6 +463,9 @@ fn one<const N: usize>(task: Step, requests: [(Moment, Request); N]) -> Program 
 
 /// The label of the first task, before the steps are numbered.
 const FIRST: u32 = u32::MAX;
+
+/// The same of another.
+const ANOTHER: u32 = u32::MAX - 1;
 
 fn cancel(at: Moment) -> (Moment, Request) {
     (at, Request::Cancel(FIRST))
@@ -324,7 +508,11 @@ fn rethrowing(inside: Step) -> Step {
 }
 
 fn scope(inside: Step, after: After) -> Step {
-    Step::new(Act::Scope { inside: Box::new(inside), cleanup: Box::new(log()), after })
+    scope_then(inside, log(), after)
+}
+
+fn scope_then(inside: Step, cleanup: Step, after: After) -> Step {
+    Step::new(Act::Scope { inside: Box::new(inside), cleanup: Box::new(cleanup), after })
 }
 
 fn shield(inside: Step) -> Step {
@@ -373,4 +561,17 @@ fn select(first: Step, second: Step, loser: Loser) -> Step {
 
 fn park(then: Step) -> Loser {
     Park { then: Box::new(then), resume: false }
+}
+
+fn resumed_after(then: Step) -> Loser {
+    Park { then: Box::new(then), resume: true }
+}
+
+fn kept(kept: Step, user: Step) -> Step {
+    Step::new(Act::Keep { kept: Box::new(kept), user: Box::new(user), resume: true })
+}
+
+/// What the nearest step around keeps.
+fn by_reference() -> Step {
+    Step::new(Act::Kept)
 }

@@ -5,7 +5,7 @@
 //! Where invariants are about several polls, all short sequences are tried.
 
 use super::*;
-use crate::request::{Origin, Rank, Request, Why};
+use crate::request::{Answered, Origin, Rank, Request, Why};
 
 const HERE: u64 = 1;
 const ELSEWHERE: u64 = 2;
@@ -351,7 +351,7 @@ fn poll_inside(
     match forwarding {
         Forwarding::Nothing => (roles, None),
         Forwarding::Waiting(delivery, _) => {
-            roles |= Roles::forward(delivery.rank);
+            roles |= Roles::forward(delivery.rank());
             (roles, None)
         }
         Forwarding::Outward(delivery, _) => {
@@ -404,14 +404,14 @@ fn try_events(events: impl Iterator<Item = Event>) {
                 // The one that counts answers for all others that waited.
                 let first = waits.iter().position(|&waits| waits);
                 for index in (0..3).filter(|&index| waits[index] && Some(index) != first) {
-                    heard[index] += 1;
+                    heard[index] = 1;
                 }
                 (waits, sends) = ([false; 3], sends.or(first));
                 if let Event::CannotPassOn(index) = event {
                     forwarding.go_outward(all[index].clone());
                     // And so does the one that counts of these two.
                     if let Some(before) = sends.filter(|&before| before != index) {
-                        heard[before.max(index)] += 1;
+                        heard[before.max(index)] = 1;
                     }
                     sends = Some(sends.map_or(index, |before| before.min(index)));
                 } else {
@@ -422,7 +422,12 @@ fn try_events(events: impl Iterator<Item = Event>) {
                 let elsewhere = matches!(event, Event::RefreshesElsewhere);
                 let name = Name::from_bits(if elsewhere { ELSEWHERE } else { HERE });
                 let first = sends.or(waits.iter().position(|&waits| waits));
-                let other = forwarding.refresh(name, 0, None);
+                let other = forwarding.refresh(PolledAt {
+                    task: name,
+                    stop: 0,
+                    seen: 0,
+                    answered: Answered::default(),
+                });
                 let expected = first.filter(|_| elsewhere).map(|_| Name::from_bits(HERE));
                 assert!(other == expected);
                 if first.is_some_and(|first| elsewhere || all[first].is_over()) {
@@ -446,4 +451,29 @@ fn try_events(events: impl Iterator<Item = Event>) {
     }
     drop(forwarding);
     assert!(all.iter().all(|delivery| !delivery.is_passed_on() && !delivery.is_sent()));
+}
+
+/// Two requests to the task, and one of a deadline, delivered in this order; and somebody
+/// who was told last by one of them, when the second is heard. What was heard while he was
+/// not polled is nothing to him any more, nor what counts with it.
+#[test]
+fn what_others_have_heard_meanwhile_is_nothing_to_those_who_were_not_polled() {
+    let [first, second] = [delivery(Rank::TASK, 1, false), delivery(Rank::TASK, 2, false)];
+    let inner = delivery(Rank::TASK.inside(), 3, false);
+    [&first, &second, &inner].into_iter().zip([2, 4, 6]).for_each(|(it, at)| it.set_number(at));
+    second.set_heard();
+    let answered = second.answers().expect("somebody has asked it");
+    for (seen, is_forgotten) in [(2, true), (3, true), (4, false), (6, false)] {
+        let here = PolledAt { task: Name::from_bits(HERE), stop: 1, seen, answered };
+        for (held, forgotten) in [(&first, is_forgotten), (&second, is_forgotten), (&inner, false)]
+        {
+            let mut forwarding = Forwarding::default();
+            forwarding.pass_on(held.clone());
+            assert!(forwarding.refresh(here).is_none(), "it is of this task");
+            assert_eq!(forwarding.is_nothing(), forgotten, "{} {seen}", held.order);
+            let mut hold = Hold::Held(held.clone());
+            hold.forget(here);
+            assert_eq!(hold.is_nothing(), forgotten, "{} {seen}", held.order);
+        }
+    }
 }

@@ -187,7 +187,7 @@ impl World {
             };
             asked.is_some_and(|asked| !self.is_answered(asked))
         };
-        if around.iter().any(has_asked) {
+        if around.iter().any(|it| has_asked(it) || self.waits_with_what_was_heard(*it)) {
             let turn = self.turn;
             gives |= *self.nodes[node].gave_way.to_owner.get_or_insert(turn) == turn;
         }

@@ -38,7 +38,7 @@ pub struct Request {
 
 /// What a shield held that is through, or was given up.
 pub struct Through {
-    request: RequestId,
+    pub request: RequestId,
     pub shield: NodeId,
     /// Where it stood.
     pub from: NodeId,
@@ -140,9 +140,15 @@ impl World {
                     self.nodes[node].is_there && self.nodes[node].passed().contains(&request)
                 };
                 let sent = |&node: &NodeId| self.nodes[node].outward() == Some(request);
+                let left = self.nodes.iter().enumerate().filter(|(node, it)| {
+                    it.is_there && it.passed().contains(&request) && !self.is_active(*node)
+                });
+                let in_set = |node| self.around(node).into_iter().any(|it| self.has_wakers(it));
+                let mut left_in_set = left.filter(|&(node, _)| in_set(node));
                 let parked: Vec<NodeId> = parked.collect();
                 in_poll && (parked.iter().any(|&node| has_passed_on(node)))
                     || in_poll && self.takes_what_is_forgotten() && parked.iter().any(sent)
+                    || self.takes_what_is_parked() && left_in_set.next().is_some()
                     || self.has_passed_on(root, request)
                     || self.is_going_outward(root, request)
             }
@@ -222,7 +228,7 @@ impl World {
         matches!(self.requests[request].owner, Owner::Task(_))
     }
 
-    fn task_of(&self, request: RequestId) -> TaskId {
+    pub fn task_of(&self, request: RequestId) -> TaskId {
         match self.requests[request].owner {
             Owner::Task(task) => task,
             Owner::Construct(owner) => self.nodes[owner].task,
@@ -245,7 +251,7 @@ impl World {
     }
 
     /// Whether somebody has heard it, and it is not over.
-    fn is_heard(&self, request: RequestId) -> bool {
+    pub fn is_heard(&self, request: RequestId) -> bool {
         !self.requests[request].is_over && self.requests[request].hearings > 0
     }
 
@@ -460,6 +466,33 @@ impl World {
         self.outermost(to_us.filter(|request| !heard.contains(request)))
     }
 
+    /// Whether a scope or group waits with what others have heard of, and what is held
+    /// inside of it, perhaps until just now.
+    pub fn waits_with_what_was_heard(&self, scope: NodeId) -> bool {
+        let heard = match &self.nodes[scope].state {
+            State::Scope(scope) => &scope.heard,
+            State::Group(group) if self.nodes[scope].is_scope() => &group.scope.heard,
+            _ => return false,
+        };
+        let inside = self.inside(scope);
+        let held = inside.iter().flat_map(|&it| {
+            let node = &self.nodes[it];
+            let held = [node.keeps_off(), node.passed()].concat().into_iter();
+            held.map(move |request| (request, node.made))
+        });
+        let until_now = self.through.iter().filter(|through| inside.contains(&through.from));
+        let until_now = until_now.map(|it| (it.request, self.nodes[it.shield].made));
+        let around = self.around(scope);
+        let mut all = held.chain(until_now);
+        all.any(|(request, made)| {
+            self.is_heard(request)
+                && made < self.requests[request].delivery
+                && !heard.contains(&request)
+                && !self.is_asked_again(request)
+                && self.owner(request).is_some_and(|owner| around.contains(&owner))
+        })
+    }
+
     /// Whether a request that counts more than this one, and of which nobody has heard,
     /// is not held any more: whoever hears of that has heard of this.
     fn an_outer_one_is_due(&self, scope: NodeId, request: RequestId) -> bool {
@@ -569,85 +602,6 @@ impl World {
     pub fn is_through(&mut self, shield: NodeId, held: Vec<RequestId>) {
         let Some(from) = self.nodes[shield].parent else { return };
         self.through.extend(held.into_iter().map(|request| Through { request, shield, from }));
-    }
-
-    /// A node is kept and not polled any more: nothing in it takes part in
-    /// anything.
-    pub fn park(&mut self, parked: NodeId) {
-        self.nodes[parked].is_parked = true;
-        self.just_parked.push(parked);
-        self.gives_up(parked);
-    }
-
-    /// The poll is over. What a parked node was waiting with is given up (4.11);
-    /// but not the request of an owner that is parked with it.
-    pub fn settle_parked(&mut self) {
-        for parked in std::mem::take(&mut self.just_parked) {
-            if self.nodes[parked].is_parked && self.nodes[parked].is_there {
-                self.gives_up(parked);
-            }
-        }
-    }
-
-    fn gives_up(&mut self, parked: NodeId) {
-        let all: Vec<NodeId> = [parked].into_iter().chain(self.inside(parked)).collect();
-        for &node in &all {
-            let owner = |request| self.owner(request).expect("it has been delivered");
-            let is_outer = |request: &RequestId| {
-                let keeps = self.keeps_parked() && self.is_heard(*request);
-                !keeps && !all.contains(&owner(*request))
-            };
-            let mut state = self.nodes[node].state.clone();
-            if let State::Shield(held) = &mut state {
-                let given_up = held.extract_if(.., |request| is_outer(request)).collect();
-                self.is_through(node, given_up);
-            }
-            self.nodes[node].state = state;
-        }
-    }
-}
-
-impl World {
-    /// A parked node is polled again. It was not there, as far as the delivery of
-    /// this moment is concerned; unless it has been parked in this very poll.
-    pub fn unpark(&mut self, node: NodeId) {
-        self.nodes[node].is_parked = false;
-        let whole = self.whole(node);
-        // A shield keeps off again what it had only just given up.
-        let is_back = |through: &mut Through| whole.contains(&through.shield);
-        for Through { request, shield, .. } in self.through.extract_if(.., is_back) {
-            if let State::Shield(held) = &mut self.nodes[shield].state {
-                held.push(request);
-            }
-        }
-        let is_just_parked = self.just_parked.contains(&node);
-        if is_just_parked && !self.forgets_at_once() {
-            return;
-        }
-        let was_there = is_just_parked || self.tells_unparked();
-        for &node in &whole {
-            if !was_there {
-                self.nodes[node].entered = self.deliveries;
-            }
-            // What others have answered meanwhile is nothing to it any more.
-            if let State::Tasks(mut tasks) = self.nodes[node].state.clone() {
-                let task = self.nodes[node].task;
-                let is_of_this = |&request: &RequestId| self.task_of(request) == task;
-                // An owner that was parked with it has not looked.
-                let is_over = |&request: &RequestId| {
-                    let owner = self.owner(request);
-                    let keeps = self.keeps_parked() && self.is_heard(request)
-                        || owner.is_some_and(|it| whole.contains(&it));
-                    self.is_answered(request) && !keeps
-                };
-                tasks.passed.retain(|it| is_of_this(it) && !is_over(it));
-                tasks.outward.take_if(|outward| is_over(outward));
-                if tasks.passed.is_empty() {
-                    tasks.waits_for.clear();
-                }
-                self.set(node, State::Tasks(tasks));
-            }
-        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `outcome.rs` | how tasks and steps end (3.2, 3.3) |
 //! | `tree.rs` | nodes, and the questions that are asked of them |
 //! | `delivery.rs` | requests: asked, delivered, lost, delivered anew (4.13) |
+//! | `parked.rs` | what is kept and not polled (4.11) |
 //! | `mod.rs` | tasks, time, the queue (7.1), and when a task ends (4.6) |
 //! | `steps.rs` | how a step goes on: plain ones, `join`, `select`, sets (4.4) |
 //! | `scope.rs` | the same for a scope, `finally` and a shield (4.3, 4.7) |
@@ -29,6 +30,7 @@ mod delivery;
 mod group;
 mod kept;
 mod outcome;
+mod parked;
 mod scope;
 mod steps;
 mod tasks;
@@ -122,6 +124,8 @@ struct World {
     through: Vec<Through>,
     /// What has been parked in the poll that is going on.
     just_parked: Vec<NodeId>,
+    /// What has been forgotten, after what it let go outward has been stopped.
+    stopped: Vec<NodeId>,
     /// The tokens in what has been forgotten: they are never dropped.
     leaked: Vec<RequestId>,
     /// Sets that are kept, and where they were polled, if that is still there.
@@ -309,6 +313,12 @@ impl World {
         self.happens(7)
     }
 
+    /// Whether a request counts as taken that was passed on only in a set that has been
+    /// parked since: nobody looks as long as a shield holds it too.
+    fn takes_what_is_parked(&self) -> bool {
+        self.happens(8)
+    }
+
     /// Whether a deadline or group acts a turn later than it might.
     fn lets_a_turn_pass(&self) -> bool {
         self.happens(6)
@@ -325,6 +335,11 @@ impl World {
     fn has_set(&self, node: NodeId) -> bool {
         let is_set = |act: &Act| matches!(act, Act::Set(_) | Act::Stream { .. });
         self.nodes[node].step.contains(&is_set)
+    }
+
+    /// Whether a node polls its branches by wakers of their own.
+    pub fn has_wakers(&self, node: NodeId) -> bool {
+        matches!(self.act(node), Act::Set(_) | Act::Stream { .. } | Act::Concurrent(_))
     }
 
     /// Whether it is so, of several things that may be so or not in any order but the
@@ -375,7 +390,8 @@ impl World {
         let mut sent = parked.flat_map(|&node| self.whole(node));
         sent.find_map(|node| {
             self.nodes[node].outward().filter(|&sent| {
-                self.nodes[node].task == task && self.rank(sent) == 0 && !self.is_over(sent)
+                let is_there = self.nodes[node].is_there && self.nodes[node].task == task;
+                is_there && self.rank(sent) == 0 && !self.is_over(sent)
             })
         })
     }

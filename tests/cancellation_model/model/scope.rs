@@ -194,6 +194,9 @@ impl World {
         let taken_inside = |beside: &RequestId| self.is_taken(node, *beside, taken);
         let beside = self.carried_to(node).filter(|beside| !taken_inside(beside));
         self.has_taken(request, beside);
+        if outward == Some(request) {
+            self.stops(node, request);
+        }
         if self.carried.is_none() || self.phase == Phase::Acting {
             return Told::Takes(request);
         }

@@ -361,8 +361,17 @@ impl World {
     pub fn outward_to(&self, node: NodeId) -> Option<RequestId> {
         let inside = self.below(node).into_iter();
         let outward = inside.filter_map(|n| self.nodes[n].outward().map(|request| (n, request)));
+        let outward = outward.filter(|(n, _)| !self.stopped.contains(n));
         let to_us = outward.filter(|&(n, request)| self.stopper(n, request) == node);
         self.outermost(to_us.map(|(_, request)| request))
+    }
+
+    /// A scope stops this: what was forgotten and had let it go is not found once more.
+    pub fn stops(&mut self, scope: NodeId, request: RequestId) {
+        let below = self.below(scope).into_iter();
+        let sends = |n: &NodeId| self.nodes[*n].outward() == Some(request) && !self.is_active(*n);
+        let stopped: Vec<NodeId> = below.filter(sends).collect();
+        self.stopped.extend(stopped);
     }
 
     /// Who stops what goes outward from a node: the nearest scope or group body
