@@ -100,8 +100,9 @@ impl<T> Task<T> {
         }
         let (home, header) = (self.home(), self.header());
         let member = if self.is_awaited_here() {
+            let told = self.told(); // before it is known that it is in this task now
             let member = home.arrive(header.awaited_by().member(), cx.waker());
-            if let Some(delivery) = self.told().filter(|_| !self.sends_outward()) {
+            if let Some(delivery) = told.filter(|_| !self.sends_outward()) {
                 self.pass_on_or_give_up(&delivery);
             }
             self.suspend(member);
@@ -133,11 +134,25 @@ impl<T> Task<T> {
             && current::with(|state| state.is_some_and(|state| Rc::ptr_eq(state, home)))
     }
 
+    /// Whether the running task is the one that has awaited it, if any has. A handle may
+    /// be polled in one task, and then given to another.
+    fn was_awaited_here(&self) -> bool {
+        let home = self.home();
+        match self.header().awaited_by() {
+            AwaitedBy::Nobody => true,
+            AwaitedBy::Task(name) => home.running_name() == Some(name),
+            AwaitedBy::Member(key) => {
+                let task = home.members.borrow().task_of(key);
+                task.is_some() && task == home.running_name()
+            }
+        }
+    }
+
     /// What the await is told of just now.
     fn told(&self) -> Option<Arc<Delivery>> {
         let (home, header) = (self.home(), self.header());
         let number = home.descent.number();
-        let seen = header.await_seen.get();
+        let seen = if self.was_awaited_here() { header.await_seen.get() } else { 0 };
         if seen != 0 && number != 0 {
             self.with_awaited(|_| {}); // before it is told of more
         }

@@ -6,8 +6,9 @@ mod common;
 use std::future::pending;
 use std::pin::pin;
 
-use common::{Play, Spilled, secs};
+use common::{Play, Shelf, Spilled, secs};
 use futures::StreamExt as _;
+use futures::poll;
 use futures::stream::FuturesUnordered;
 use hearken::{
     Group, ReportKind, Task, TaskCancelled, TaskError, finally, group, scope, sleep, spawn,
@@ -145,4 +146,42 @@ fn the_token_of_a_deadline_that_is_over_cancels_nobody() {
     assert!(error.downcast_ref::<TaskCancelled>().is_some(), "{error}");
     drop((task, error));
     play.close();
+}
+
+/// A handle is polled in a task that ends, by itself or in a set, and given to another.
+/// That awaits it when it has ended already: no suspension, so it gets the outcome, though
+/// a shutdown is being told to the task in that very poll.
+// promise 3.2, 4.6, 4.8, 4.11
+#[test]
+fn a_handle_that_a_task_which_has_ended_has_polled_is_as_if_nobody_had() {
+    for (polls_it, in_a_set) in [(false, false), (true, false), (true, true)] {
+        let play = Play::new();
+        let task: Task<()> = play.spawn(move |said| async move {
+            let given = Shelf::new();
+            let gives = given.clone();
+            let second = spawn(async move {
+                let mut third = spawn(pending::<anyhow::Result<()>>());
+                if in_a_set {
+                    let mut set: FuturesUnordered<_> = [&mut third].into_iter().collect();
+                    assert!(poll!(set.next()).is_pending());
+                } else if polls_it {
+                    assert!(poll!(&mut third).is_pending());
+                }
+                gives.put(third);
+                Ok(())
+            });
+            second.await?;
+            let third: Task<()> = given.take().expect("it was put there");
+            assert!(third.is_finished());
+            said.say(format!("{}", third.await.unwrap_err()));
+            Ok(())
+        });
+        play.turn();
+        play.turn();
+        play.world.executor.shut_down();
+        let said = play.said.lines();
+        assert_eq!(said, ["cancelled: the executor is shut down"], "{polls_it} {in_a_set}");
+        drop(task);
+        play.close();
+    }
 }
