@@ -105,6 +105,12 @@ impl Sleep {
         self.deadline
     }
 
+    /// What the clock reads by which it goes.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.home.now()
+    }
+
     /// Whether the deadline has passed, as far as the executor has noticed.
     pub fn is_elapsed(&self) -> bool {
         self.deadline <= self.home.latest()
