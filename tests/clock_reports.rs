@@ -508,3 +508,81 @@ fn a_destructor_may_use_the_clock_to_the_end() {
         assert_eq!(heard.count(ReportKind::PanickedInDrop), 0);
     }
 }
+
+/// dabeaz/curio 52: a limit that fell on the moment of a sleep inside of it was lost now
+/// and then, and the task went on for ever.
+// promise 4.9, 7.5
+#[test]
+fn a_limit_that_falls_on_the_moment_of_a_sleep_inside_is_not_lost() {
+    for length in [50, 100, 200, 400, 800] {
+        let world = World::new();
+        let tasks: Vec<Task<Instant>> = (0..4)
+            .map(|place| {
+                world.executor.spawn(async move {
+                    let goes_on = async {
+                        loop {
+                            sleep(ms(length)).await;
+                        }
+                    };
+                    // The limit is set before the sleeps are, or after.
+                    let limited = match place % 2 {
+                        0 => timeout(ms(800), goes_on).await,
+                        _ => timeout(ms(900), timeout(ms(800), goes_on)).await.unwrap(),
+                    };
+                    assert!(limited.is_err());
+                    Ok(now())
+                })
+            })
+            .collect();
+        world.executor.run_until_idle();
+        assert!(tasks.iter().all(|task| task.result().ok() == Some(&at(ms(800)))), "{length}");
+        drop(tasks);
+        world.close();
+    }
+}
+
+/// abrt/libreport 134: a timeout that had not come when its loop ended stayed with the
+/// context, and was called in the next loop.
+// promise 7.6, 6.8
+#[test]
+fn what_a_main_had_set_goes_with_it_however_it_ends() {
+    type Main = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+    async fn waits(for_what: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        let mut ticks = interval_at(at(secs(40)), secs(1))?;
+        futures::pin_mut!(for_what);
+        let waits = futures::future::select(Box::pin(ticks.tick()), Box::pin(sleep(secs(50))));
+        let limited = timeout(secs(30), waits);
+        match futures::future::select(for_what, Box::pin(limited)).await {
+            futures::future::Either::Left((ends, _)) => ends,
+            futures::future::Either::Right(_) => unreachable!("it ends before"),
+        }
+    }
+    let mains: [fn(&World) -> Main; 5] = [
+        |_| Box::pin(waits(async { Ok(()) })),
+        |_| Box::pin(waits(sleep_for(secs(1)))),
+        |_| Box::pin(waits(async { panic!("oh") })),
+        |world| {
+            let interrupter = world.executor.interrupter();
+            Box::pin(waits(async move {
+                interrupter.interrupt();
+                pending().await
+            }))
+        },
+        |_| {
+            Box::pin(waits(async {
+                hearken::current().cancel();
+                pending().await
+            }))
+        },
+    ];
+    for main in mains {
+        let world = World::new();
+        let main = main(&world);
+        let _ended = common::hushed(|| world.executor.block_on(main));
+        assert_eq!(world.executor.next_deadline(), None);
+        let before = world.clock.now();
+        world.executor.block_on(async { Ok(yield_now().await) }).unwrap();
+        assert_eq!(world.clock.now(), before, "nothing is waited for");
+        world.close();
+    }
+}
