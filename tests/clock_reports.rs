@@ -306,6 +306,31 @@ fn each_timer_is_waited_for_as_long_as_it_takes_however_short_it_is() {
     executor.shut_down();
 }
 
+/// swiftlang/swift 92461: the loop slept until the next timer although what it had just run
+/// had made others ready.
+// promise 7.1, 7.4
+#[test]
+fn no_timer_is_waited_for_while_somebody_is_ready() {
+    let clock = Patient::default();
+    let executor = Executor::builder().clock(clock.clone()).build();
+    let moment = executor.block_on(async {
+        let watches = spawn(sleep_for(secs(5)));
+        let works = spawn(async {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            Ok(spawn(async { Ok(now()) }).await?)
+        });
+        sleep(ms(1)).await;
+        let moment = works.await?;
+        watches.cancel();
+        Ok(moment)
+    });
+    assert_eq!(moment.unwrap(), Instant::ZERO);
+    assert_eq!(clock.waits.take(), [ms(1)], "when all the others were through");
+    executor.shut_down();
+}
+
 /// Smithay/calloop 30: when the earliest timer was cancelled, the loop waited for none.
 // promise 7.5, 8.1
 #[test]
@@ -463,6 +488,39 @@ fn a_timer_answers_after_it_has_fired_and_after_its_executor_is_gone() {
     drop((fired, waits, waker));
     assert_eq!((rings.load(Ordering::SeqCst), foreign.alive()), (0, 0));
     next.close();
+}
+
+/// smol-rs/smol 167: a timer that was polled by one task and then by another woke the
+/// first.
+// promise 7.2, 7.5
+#[test]
+fn a_timer_that_is_handed_on_wakes_the_task_where_it_is() {
+    for first_ends in [false, true] {
+        let world = still();
+        let (kept, polls) = (Shelf::<Pin<Box<Sleep>>>::new(), Rc::new(Cell::new(0)));
+        let (shelf, counts) = (kept.clone(), polls.clone());
+        let mut made = Some(());
+        let first = world.executor.spawn_infallible(std::future::poll_fn(move |cx| {
+            counts.set(counts.get() + 1);
+            if made.take().is_some() {
+                let mut nap = Box::pin(sleep(secs(1)));
+                assert!(nap.as_mut().poll(cx).is_pending());
+                shelf.put(nap);
+            }
+            if first_ends { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        world.executor.turn(Budget::Batch);
+        let nap = kept.take().expect("it was made");
+        let second = world.executor.spawn_infallible(nap);
+        world.executor.turn(Budget::Batch);
+        world.clock.advance(secs(1));
+        assert_eq!(world.executor.turn(Budget::Batch).polled, 1);
+        assert_eq!((second.is_finished(), polls.get()), (true, 1), "{first_ends}");
+        first.cancel();
+        world.executor.turn(Budget::Batch);
+        drop((first, second));
+        world.close();
+    }
 }
 
 /// actix/actix 531: a task that was to be dropped with its system began an interval, and

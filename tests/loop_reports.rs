@@ -563,7 +563,7 @@ fn a_hook_that_takes_the_turn_itself_finds_all_in_order() {
 }
 
 /// wasm-bindgen/wasm-bindgen 2562: a task that had panicked was polled once more when it
-/// was woken, and found itself borrowed.
+/// was woken, and found itself borrowed. redbadger/crux 397: and with it the executor.
 // promise 3.1, 7.2
 #[test]
 fn a_task_that_has_panicked_is_not_polled_when_it_is_woken() {
