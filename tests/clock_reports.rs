@@ -403,7 +403,8 @@ fn made_until(world: &World, seconds: u64) -> Pin<Box<Sleep>> {
 fn of_timers_of_one_moment_the_first_may_drop_and_reset_the_others() {
     for between in [false, true] {
         let world = still();
-        let sleeps: Rc<RefCell<Vec<Option<Pin<Box<Sleep>>>>>> = Rc::default();
+        type Sleeps = Vec<Option<Pin<Box<Sleep>>>>;
+        let sleeps: Rc<RefCell<Sleeps>> = Rc::default();
         *sleeps.borrow_mut() = (0..4).map(|_| Some(made_until(&world, 1))).collect();
         let (reached, said) = (sleeps.clone(), Transcript::new());
         let changes = move || {
@@ -639,7 +640,7 @@ fn what_a_main_had_set_goes_with_it_however_it_ends() {
         let _ended = common::hushed(|| world.executor.block_on(main));
         assert_eq!(world.executor.next_deadline(), None);
         let before = world.clock.now();
-        world.executor.block_on(async { Ok(yield_now().await) }).unwrap();
+        world.executor.block_on(sleep_for(Duration::ZERO)).unwrap();
         assert_eq!(world.clock.now(), before, "nothing is waited for");
         world.close();
     }

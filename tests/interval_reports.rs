@@ -308,7 +308,8 @@ fn a_timer_that_is_dropped_wakes_nobody_then_or_later() {
 // promise 6.3, 6.4, 3.12
 #[test]
 fn what_is_asked_of_an_executor_before_its_main_begins_is_not_forgotten() {
-    let asks: [(&str, fn(&World)); 4] = [
+    type Asks = (&'static str, fn(&World));
+    let asks: [Asks; 4] = [
         ("Interrupted", |world| world.executor.interrupter().interrupt()),
         ("ShutDown", |world| world.executor.request_shut_down("enough")),
         ("ShutDown", |world| {

@@ -28,6 +28,11 @@ async fn hand_over(to: impl Fn(Waker)) -> anyhow::Result<()> {
     .await
 }
 
+async fn yields() -> anyhow::Result<()> {
+    yield_now().await;
+    Ok(())
+}
+
 /// A world, and how often its host was told to come back.
 fn hosted() -> (World, Arc<AtomicUsize>) {
     let rings = Arc::new(AtomicUsize::new(0));
@@ -231,7 +236,7 @@ fn what_is_sent_to_an_executor_without_tasks_is_not_lost() {
         thread::spawn(send).join().unwrap();
         assert_eq!(rings.load(Ordering::SeqCst), usize::from(turned));
         // Whoever does not look at its answer runs it with the next main.
-        world.executor.block_on(async { Ok(yield_now().await) }).unwrap();
+        world.executor.block_on(yields()).unwrap();
         assert_eq!(ran.load(Ordering::SeqCst), 1);
         let interrupter = world.executor.interrupter();
         thread::spawn(move || interrupter.interrupt()).join().unwrap();
@@ -351,7 +356,8 @@ fn callbacks_of_what_ends_with_the_main_are_called_by_the_end_of_the_program() {
 #[test]
 fn however_a_main_ends_the_next_one_runs_to_its_end() {
     type Main = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
-    let mains: [(&str, fn(&World) -> Main); 6] = [
+    type Ends = (&'static str, fn(&World) -> Main);
+    let mains: [Ends; 6] = [
         ("Failed", |_| Box::pin(failing())),
         ("Panicked", |_| Box::pin(async { panic!("oh") })),
         ("Cancelled", |_| {

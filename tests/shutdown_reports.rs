@@ -18,6 +18,11 @@ use hearken::{
     yield_now,
 };
 
+async fn sleep_for(length: Duration) -> anyhow::Result<()> {
+    sleep(length).await;
+    Ok(())
+}
+
 // ---- Interrupts -----------------------------------------------------------------------------
 
 /// MagicStack/uvloop 94: what a signal handler raised was logged, and the interrupt was
@@ -140,7 +145,7 @@ fn what_each_tick_began_is_cancelled_and_waited_for_too() {
         Ok(())
     };
     world.executor.spawn(ticks).detach();
-    world.executor.block_on(async { Ok(sleep(secs(35)).await) }).unwrap();
+    world.executor.block_on(sleep_for(secs(35))).unwrap();
     assert_eq!(said.lines(), [] as [&str; 0]);
     let shutdown = world.executor.shut_down();
     assert_eq!((shutdown.found, shutdown.dropped), (5, 0));
@@ -159,7 +164,7 @@ fn a_host_that_does_what_it_is_told_comes_to_the_end_of_a_shutdown() {
     let ways: [Way; 4] = [
         (|| Box::pin(pending()), 0),
         (|| Box::pin(shield(pending())), 5),
-        (|| Box::pin(finally(pending(), async || Ok(sleep(secs(3)).await))), 3),
+        (|| Box::pin(finally(pending(), async || sleep_for(secs(3)).await)), 3),
         (
             || {
                 Box::pin(async {
