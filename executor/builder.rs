@@ -21,6 +21,7 @@ impl Executor {
     /// # Panics
     ///
     /// If 65,535 executors are alive.
+    #[track_caller]
     pub fn new() -> Executor {
         Executor::builder().build()
     }
@@ -32,6 +33,7 @@ impl Executor {
 }
 
 impl Default for Executor {
+    #[track_caller]
     fn default() -> Executor {
         Executor::new()
     }
@@ -146,6 +148,7 @@ impl Builder {
     /// # Panics
     ///
     /// If 65,535 executors are alive.
+    #[track_caller]
     pub fn build(self) -> Executor {
         let Builder { handler, clock, on_wake, shuffle, settings, look } = self;
         let queue = shuffle.map_or_else(RunQueue::default, RunQueue::shuffled);

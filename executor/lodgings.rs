@@ -29,6 +29,7 @@ struct Lodgings {
 
 impl Lodgings {
     #[cold]
+    #[track_caller]
     fn build(&mut self) -> (u16, &'static Inbox) {
         let number = u16::try_from(self.built).expect("65,535 executors are alive");
         self.built += 1;
@@ -48,9 +49,13 @@ fn find(number: u16) -> Option<&'static Inbox> {
 /// # Panics
 ///
 /// If 65,535 executors are alive.
+#[track_caller]
 pub(crate) fn move_in() -> Lodging {
     let mut lodgings = lock(&LODGINGS);
-    let (number, inbox) = lodgings.empty.pop().unwrap_or_else(|| lodgings.build());
+    let (number, inbox) = match lodgings.empty.pop() {
+        Some(empty) => empty,
+        None => lodgings.build(), // not in a closure: there the caller is lost
+    };
     lodgings.tenants += 1;
     Lodging::new(number, lodgings.tenants, inbox)
 }

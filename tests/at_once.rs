@@ -191,3 +191,76 @@ fn the_first_of_a_turn_is_over_at_its_first_poll() {
     drop(task);
     world.close();
 }
+
+// ---- What belongs to another executor -----------------------------------------------------
+
+/// As [`assert_fair`], of what is made by an executor that takes no turn meanwhile.
+fn assert_fair_elsewhere<M: 'static, F>(
+    name: &str,
+    make: impl FnOnce() -> M + 'static,
+    greedy: impl FnOnce(M, ManualClock, Bell) -> F,
+) where
+    F: Future<Output = anyhow::Result<()>> + 'static,
+{
+    let home = World::new();
+    home.clock.set_auto_advance(false);
+    home.clock.advance(Duration::from_secs(1));
+    let mut made = home.executor.spawn_infallible(async move { make() });
+    home.executor.turn(Budget::Batch);
+    let made = made.take().expect("it has ended").expect("it was made");
+    let clock = home.clock.clone();
+    assert_fair(name, |_, bell| greedy(made, clock, bell));
+    home.close();
+}
+
+// promise 7.1
+#[test]
+fn what_is_of_another_executor_and_ready_at_once_lets_others_have_turns() {
+    assert_fair_elsewhere(
+        "late ticks",
+        || interval(Duration::from_millis(1)).expect("it is not zero"),
+        async |mut interval, clock, bell| {
+            loop {
+                interval.tick().await;
+                bell.ring();
+                clock.advance(Duration::from_millis(2));
+            }
+        },
+    );
+    assert_fair_elsewhere(
+        "sleeps into the past",
+        || Box::pin(sleep(Duration::ZERO)),
+        async |mut nap, _, bell| {
+            loop {
+                nap.as_mut().await;
+                bell.ring();
+            }
+        },
+    );
+}
+
+/// tokio-rs/tokio 7210: what yielded in a loop within a loop was put down to the outer
+/// one, which did not go on before the inner one had ended.
+// promise 6.6, 10.3
+#[test]
+fn what_an_outer_executor_has_ready_is_ready_in_an_inner_one_however_often() {
+    let (outer, inner) = (World::new(), World::with(|builder| builder.closed_world(true)));
+    let executor = inner.executor;
+    let task = outer.executor.spawn(async move {
+        let naps: Vec<_> = (0..100).map(|_| sleep(Duration::ZERO)).collect();
+        let mut ticks = interval_at(Instant::ZERO, Duration::from_nanos(1))?;
+        let answer = executor.block_on(async move {
+            for nap in naps {
+                nap.await;
+            }
+            ticks.tick().await;
+            Ok(7)
+        });
+        executor.shut_down();
+        Ok(answer?)
+    });
+    outer.executor.turn(Budget::Batch);
+    assert_eq!(task.result().ok(), Some(&7), "{task:?}");
+    drop(task);
+    outer.close();
+}

@@ -3,12 +3,15 @@
 mod common;
 
 use std::future::pending;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use common::{Shelf, World};
+use common::{Shelf, World, hushed};
+use futures::FutureExt;
 use hearken::{
     AwaitedItself, Budget, Executor, ManualClock, Next, ReportKind, Task, TaskError, TaskRef,
-    gather, settle, timeout, try_gather, yield_now,
+    WaitFor, as_completed, gather, settle, spawn, timeout, try_gather, wait, wait_timeout,
+    yield_now,
 };
 
 // ---- Awaiting oneself ------------------------------------------------------------
@@ -92,6 +95,98 @@ fn a_task_that_awaits_itself_through_another_executor_fails_too() {
         inner.block_on(async { Ok(me.await?) })?;
         Ok(())
     }));
+}
+
+/// The same of a panic, when what it does gives no error that could say so.
+#[track_caller]
+fn assert_panicked_by_waiting_for_itself(
+    what: impl AsyncFnOnce(Task<()>) -> anyhow::Result<()> + 'static,
+) {
+    let waits = async move |me| {
+        let waits = AssertUnwindSafe(what(me)).catch_unwind();
+        waits.await.unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<String>().expect("a message");
+            anyhow::bail!("{message}")
+        })
+    };
+    let (world, mut watcher) = hushed(|| awaits_itself(waits));
+    let error = match watcher.take() {
+        Ok(Err(TaskError::Failed(error))) => error,
+        other => panic!("it should be told that it waits for itself, and got {other:?}"),
+    };
+    assert!(error.to_string().starts_with("the task awaited itself: "), "{error}");
+    drop(watcher);
+    world.close();
+}
+
+// promise 3.2, 5.3
+#[test]
+fn a_task_that_waits_for_itself_fails_when_it_waits_for_nobody_else() {
+    for wait_for in [WaitFor::First, WaitFor::FirstFailure, WaitFor::All] {
+        assert_panicked_by_waiting_for_itself(async move |me| {
+            wait(&mut [me], wait_for).await;
+            Ok(())
+        });
+    }
+    for wait_for in [WaitFor::FirstFailure, WaitFor::All] {
+        assert_panicked_by_waiting_for_itself(async move |me| {
+            let others = [1, 2].map(|turns| {
+                spawn(async move {
+                    for _ in 0..turns {
+                        yield_now().await;
+                    }
+                    Ok(())
+                })
+            });
+            let [one, two] = others;
+            wait(&mut [one, me, two], wait_for).await;
+            Ok(())
+        });
+    }
+    assert_panicked_by_waiting_for_itself(async |me| {
+        as_completed([me]).next_task().await;
+        Ok(())
+    });
+}
+
+// promise 3.2, 5.3
+#[test]
+fn who_goes_through_tasks_of_which_it_is_one_comes_last_and_is_told_so() {
+    assert_failed_by_awaiting_itself(awaits_itself(async |me| {
+        let other = spawn(async {
+            yield_now().await;
+            Ok(())
+        });
+        let mut tasks = as_completed([me, other]);
+        tasks.next().await.expect("there are two")?; // the other
+        let itself = tasks.next().await.expect("there is one left");
+        assert_eq!((tasks.left(), tasks.next().await.is_none()), (0, true));
+        Ok(itself?)
+    }));
+}
+
+// promise 5.3: as long as there is somebody else, or a time limit, it does not hang.
+#[test]
+fn a_task_among_those_that_it_waits_for_is_one_that_has_not_ended() {
+    let (world, mut watcher) = awaits_itself(async |me| {
+        let look = me.task_ref();
+        let mut tasks = [me, spawn(async { Ok(()) })];
+        let (done, pending) = wait(&mut tasks, WaitFor::First).await;
+        assert_eq!((done.len(), pending.len()), (1, 1));
+        assert_eq!(pending[0].id(), look.id());
+        let limit = Duration::from_secs(1);
+        let (_, pending) = wait_timeout(&mut tasks, WaitFor::All, limit).await;
+        assert_eq!(pending.len(), 1);
+        Ok(())
+    });
+    assert!(!watcher.is_finished(), "it waits as long as it may");
+    world.clock.advance(Duration::from_secs(1));
+    for _ in 0..5 {
+        world.executor.turn(Budget::Batch);
+    }
+    assert!(matches!(watcher.take(), Ok(Ok(()))));
+    drop(watcher);
+    world.close();
 }
 
 // ---- Awaiting one another ------------------------------------------------------------

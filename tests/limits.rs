@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hearken::{Budget, Executor, ManualClock, SpawnErrorKind, Verdict, sleep};
@@ -51,15 +52,35 @@ fn sixteen_million_tasks_and_a_main() {
 
 /// All executors of a process are in one table, so no other test here makes one
 /// while this has them all: it runs in a process of its own.
-// promise 8.2
+// promise 8.2, 10.1
 #[test]
 #[ignore = "it takes all executors that there can be, and the other tests need some"]
 fn as_many_executors_as_there_can_be_and_one_more() {
     let mut all: Vec<Executor> = (0..65_535).map(|_| Executor::new()).collect();
-    let one_more = std::panic::catch_unwind(|| drop(Executor::new()));
-    let message = one_more.unwrap_err();
-    let message = message.downcast_ref::<String>().map(String::as_str);
-    assert!(message.is_some_and(|said| said.contains("65,535 executors")), "{message:?}");
+    // Each of the ways to one more names the line where it is gone.
+    type Way = (u32, fn());
+    let ways: [Way; 4] = [
+        (line!(), || drop(Executor::new())),
+        (line!(), || drop(Executor::default())),
+        (line!(), || drop(Executor::builder().build())),
+        (line!(), || drop(hearken::run(async { Ok(()) }))),
+    ];
+    let seen = Arc::new(Mutex::new(None));
+    let sees = seen.clone();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(|at| (at.file().to_owned(), at.line()));
+        *sees.lock().unwrap() = place;
+    }));
+    let panics = ways.map(|(line, way)| {
+        let message = std::panic::catch_unwind(way).unwrap_err();
+        (line, message.downcast_ref::<String>().cloned(), seen.lock().unwrap().take())
+    });
+    std::panic::set_hook(hook);
+    for (line, message, place) in panics {
+        assert!(message.as_ref().is_some_and(|it| it.contains("65,535 executors")), "{message:?}");
+        assert_eq!(place, Some((file!().to_owned(), line)));
+    }
     assert_eq!(all.pop().map(|last| last.block_on(async { Ok(1) }).unwrap()), Some(1));
     let again = Executor::new();
     assert_eq!(again.block_on(async { Ok(2) }).unwrap(), 2);

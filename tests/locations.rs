@@ -216,12 +216,3 @@ fn a_turn_inside_a_turn_names_the_line_of_its_caller() {
     answer.unwrap();
     assert_there(place.take().unwrap());
 }
-
-// promise 10.1: the interval is there, and the turn is over
-#[test]
-fn an_interval_that_is_reset_outside_of_a_turn_names_the_line_of_its_caller() {
-    let executor = Executor::new();
-    let mut ticks =
-        executor.block_on(async { Ok(interval(Duration::from_secs(1))?) }).expect("not zero");
-    assert_there([there!("interval_reset", ticks.reset())]);
-}

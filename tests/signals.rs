@@ -177,7 +177,7 @@ fn listens(executor: &Executor) -> Listening {
 // ---- The scenarios ----------------------------------------------------------------
 
 /// What happens in a process of its own.
-const SCENARIOS: [(&str, fn()); 19] = [
+const SCENARIOS: [(&str, fn()); 21] = [
     ("a host's handler", || {
         dispose(SIGINT, hosts());
         let (executor, heard) = counting();
@@ -453,6 +453,43 @@ const SCENARIOS: [(&str, fn()); 19] = [
         assert!(matches!(answer, Err(RunError::Interrupted { main: None })), "{answer:?}");
         assert_eq!(disposition(SIGINT), SIG_DFL);
     }),
+    // MagicStack/uvloop 295: after the first run nobody heard the signals of the next.
+    ("one run after the other", || {
+        for round in 0..4 {
+            let presses = round % 2 == 1;
+            let answer = hearken::run(async move {
+                hearken::yield_now().await;
+                if presses {
+                    raise(SIGINT);
+                    return pending().await;
+                }
+                Ok(round)
+            });
+            match answer {
+                Err(RunError::Interrupted { .. }) => assert!(presses, "{round}"),
+                other => assert_eq!((other.ok(), presses), (Some(round), false)),
+            }
+            assert_eq!(disposition(SIGINT), SIG_DFL, "{round}");
+        }
+    }),
+    // python/cpython 18628, as it was first proposed: a loop on another thread than the
+    // first was not the one that was interrupted.
+    ("a run on another thread", || {
+        let (executor, heard) = counting();
+        let (runs, running) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let answer = hearken::run::<()>(async move {
+                runs.send(()).unwrap();
+                pending().await
+            });
+            assert!(matches!(answer, Err(RunError::Interrupted { .. })), "{answer:?}");
+        });
+        running.recv().unwrap();
+        raise(SIGINT); // to this thread, on which nobody listens
+        thread.join().unwrap();
+        executor.run_until_idle();
+        assert_eq!((heard.get(), disposition(SIGINT)), (0, SIG_DFL));
+    }),
     ("no descriptor", || {
         let executor = executor();
         allow_descriptors(0);
@@ -582,6 +619,13 @@ fn a_hook_may_stop_listening_though_it_is_called_by_the_thread_that_listens() {
 fn neither_a_parent_nor_its_forked_child_waits_for_the_other_to_stop_listening() {
     goes_well("forked child stops listening");
     goes_well("forked child that stays");
+}
+
+// promise 6.3, 6.7
+#[test]
+fn of_several_runs_each_hears_its_own_on_whichever_thread_it_is() {
+    goes_well("one run after the other");
+    goes_well("a run on another thread");
 }
 
 // promise 6.3, 6.7

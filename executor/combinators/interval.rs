@@ -3,7 +3,6 @@
 use super::sleep::Sleep;
 use crate::clock::Instant;
 use crate::current::state_for;
-use crate::executor::now;
 use crate::state::State;
 use std::fmt;
 use std::future::poll_fn;
@@ -82,6 +81,9 @@ pub enum MissedTicks {
 }
 
 /// A clock that ticks: [`interval`].
+///
+/// It goes by the clock of the executor on which it was made, also if it is polled on
+/// another.
 #[derive(Debug)]
 pub struct Interval {
     next: Sleep,
@@ -107,7 +109,7 @@ impl Interval {
         let due = self.next.deadline();
         // A tick that is late at once lets others go first: its round takes long.
         poll_fn(|cx| self.next.poll_fairly(cx, 1)).await;
-        let next = self.after(due, now());
+        let next = self.after(due, self.next.now());
         self.next.reset(next);
         due
     }
@@ -137,12 +139,7 @@ impl Interval {
     }
 
     /// Makes the next tick come a period from now.
-    ///
-    /// # Panics
-    ///
-    /// If called outside a turn.
-    #[track_caller]
     pub fn reset(&mut self) {
-        self.next.reset(now() + self.period);
+        self.next.reset(self.next.now() + self.period);
     }
 }

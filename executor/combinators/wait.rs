@@ -6,7 +6,7 @@ use super::yield_now::OnceATurn;
 use crate::current::state_for;
 use crate::handle::Task;
 use crate::life::Ending;
-use crate::outcome::TaskError;
+use crate::outcome::{AwaitedItself, TakeError, TaskError};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -32,6 +32,12 @@ pub enum WaitFor {
 ///
 /// When nothing is to be waited for it is ready at once, though only once a turn in
 /// each task: a loop around it lets others have their turns.
+///
+/// # Panics
+///
+/// If the task that waits is among the tasks, and all others that it waits for have
+/// ended: that would never end. As long as there is somebody else, its own handle is
+/// that of a task that has not ended.
 ///
 /// # Cancellation
 ///
@@ -62,14 +68,26 @@ pub async fn wait<T>(
     let mut at_once = OnceATurn::default();
     poll_fn(|cx| match waiting.poll(tasks, cx) {
         Poll::Ready(()) => at_once.may_go_on(cx),
-        Poll::Pending => at_once.waits(),
+        Poll::Pending => {
+            if waiting.unfinished == 1 && tasks.iter().any(Task::is_the_running_task) {
+                awaited_itself("wait");
+            }
+            at_once.waits()
+        }
     })
     .await;
     sort(tasks)
 }
 
+/// Nobody else is left to be waited for.
+#[cold]
+fn awaited_itself(function: &str) -> ! {
+    panic!("{AwaitedItself}: hearken::{function} has nobody else to wait for")
+}
+
 /// As [`wait`], but not longer than `limit`. When that has passed it answers
-/// with what there is; nothing is cancelled.
+/// with what there is; nothing is cancelled. The task that waits may be among the
+/// tasks: it has not ended by then.
 ///
 /// # Panics
 ///
@@ -182,21 +200,40 @@ impl<T> AsCompleted<T> {
     /// The outcome of the next task to end. None when all have been handed
     /// over.
     ///
+    /// The task that waits comes last, if it is one of them, and what it is handed
+    /// is the error [`AwaitedItself`].
+    ///
     /// # Cancellation
     ///
     /// Dropping it before it is ready loses nothing. Cancelling the task that
     /// waits leaves the tasks alone.
     pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
-        let mut task = self.next_task().await?;
-        Some(task.take().expect("it has ended, and nobody else takes its outcome"))
+        let mut task = self.next_or_itself().await?;
+        Some(task.take().unwrap_or_else(|still_running| {
+            debug_assert_eq!(still_running, TakeError::Pending, "nobody else takes its outcome");
+            Err(TaskError::Failed(anyhow::Error::new(AwaitedItself)))
+        }))
     }
 
     /// The next task to end, with its outcome in it.
+    ///
+    /// # Panics
+    ///
+    /// If the task that waits is the only one that is left.
     ///
     /// # Cancellation
     ///
     /// As for [`next`](AsCompleted::next).
     pub async fn next_task(&mut self) -> Option<Task<T>> {
+        let task = self.next_or_itself().await?;
+        if !task.is_finished() {
+            awaited_itself("AsCompleted::next_task");
+        }
+        Some(task)
+    }
+
+    /// The next task to end; or the one that waits, when there is no other.
+    async fn next_or_itself(&mut self) -> Option<Task<T>> {
         poll_fn(|cx| {
             if self.left == 0 {
                 return Poll::Ready(None);
@@ -212,7 +249,14 @@ impl<T> AsCompleted<T> {
                 self.left -= 1;
                 return Poll::Ready(Some(task));
             }
-            Poll::Pending
+            if self.left > 1 {
+                return Poll::Pending;
+            }
+            let itself =
+                |slot: &&mut Option<Task<T>>| slot.as_ref().is_some_and(Task::is_the_running_task);
+            let Some(slot) = self.tasks.iter_mut().find(itself) else { return Poll::Pending };
+            self.left = 0;
+            Poll::Ready(slot.take())
         })
         .await
     }
