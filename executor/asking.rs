@@ -191,24 +191,22 @@ impl State {
     pub(crate) fn hear(&self, delivery: &Arc<Delivery>) -> Option<Cancelled> {
         delivery.set_heard();
         self.descent.meet_hearer(delivery.rank());
-        if let Some(now) = delivery.answers() {
-            self.with_running(|header| {
-                header.rare(|rare| rare.cancel.answered = rare.cancel.answered.max(now));
-            });
-        }
-        self.is_heard_in_running_task();
+        self.is_heard_in_running_task(delivery.answers());
         let task = self.running.get()?;
         Some(Cancelled::of(delivery.clone(), task, self.identity))
     }
 
-    /// The running task may have answered all that was asked of it.
-    pub(crate) fn is_heard_in_running_task(&self) {
+    /// The running task may have answered all that was asked of it, and has answered this.
+    fn is_heard_in_running_task(&self, now: Option<Answered>) {
         self.with_running(|header| {
-            if header.life.get() != Life::PollingCancelRequested {
-                return; // it has answered, or was not asked
-            }
-            let unanswered = header.if_rare(|rare| rare.cancel.is_unanswered()) == Some(true);
-            if !unanswered && !header.has_undelivered_request() {
+            let unanswered = header.if_rare(|rare| {
+                let cancel = &mut rare.cancel;
+                now.into_iter().for_each(|now| cancel.answered = cancel.answered.max(now));
+                cancel.is_unanswered()
+            });
+            // Else it has answered, or was not asked.
+            let is_asked = header.life.get() == Life::PollingCancelRequested;
+            if is_asked && unanswered != Some(true) && !header.has_undelivered_request() {
                 header.withdraw_cancel();
             }
         });
@@ -239,7 +237,7 @@ impl State {
     pub(crate) fn give_up(&self, delivery: &Arc<Delivery>) {
         let is_over = self.descent.drops_inner(delivery.rank());
         if delivery.is_heard() {
-            self.is_heard_in_running_task();
+            self.is_heard_in_running_task(None);
         } else if !is_over && !delivery.is_taken() {
             self.is_lost(delivery);
         }

@@ -153,8 +153,8 @@ impl<T> Task<T> {
         let (home, header) = (self.home(), self.header());
         let number = home.descent.number();
         let seen = if self.was_awaited_here() { header.await_seen.get() } else { 0 };
-        if seen != 0 && number != 0 {
-            self.with_awaited(|_| {}); // before it is told of more
+        if header.has_rare() {
+            self.refresh(seen); // before it is told of more
         }
         if number != 0 || seen == 0 {
             header.await_seen.set(number as u32 | u32::from(number == 0));
@@ -182,30 +182,38 @@ impl<T> Task<T> {
         });
     }
 
-    /// What stands at the await, after what was asked of it in another task, or is
-    /// over, counts no more.
+    /// What was asked of it in another task, or is over, counts no more, nor what others
+    /// have heard since it was told last, by the delivery `seen`.
+    #[inline]
+    fn refresh(&self, seen: u32) {
+        let (home, header) = (self.home(), self.header());
+        let other = header.if_rare(|rare| {
+            if rare.awaited.is_nothing() {
+                return None;
+            }
+            rare.awaited.refresh(home.polls_here(seen)?)
+        });
+        other.flatten().into_iter().for_each(|other| home.wake_task(other));
+    }
+
+    /// What stands at the await, if anything does.
     #[inline]
     fn with_awaited<R>(&self, work: impl FnOnce(&mut Forwarding) -> R) -> Option<R> {
-        let (home, header) = (self.home(), self.header());
-        if header.if_rare(|rare| rare.awaited.is_nothing()) != Some(false) {
-            return None;
-        }
-        let here = home.polls_here(header.await_seen.get());
-        let (other, answer) = header.rare(|rare| {
-            let other = here.and_then(|here| rare.awaited.refresh(here));
-            (other, work(&mut rare.awaited))
-        });
-        other.into_iter().for_each(|other| home.wake_task(other));
-        Some(answer)
+        let work = |rare: &mut Rare| (!rare.awaited.is_nothing()).then(|| work(&mut rare.awaited));
+        self.header().if_rare(work).flatten()
     }
 
     /// It waits on, and holds what it has passed on.
     fn suspend(&self, member: Option<MemberKey>) {
         let home = self.home();
+        let stop = home.descent.around.get().stop;
         let held = self.with_awaited(|awaited| match awaited {
             Forwarding::Nothing => (Roles::NONE, None),
             Forwarding::Waiting(delivery, _) => (Roles::forward(delivery.rank()), None),
-            Forwarding::Outward(delivery, _) => (Roles::OUTWARD, Some(Arc::clone(delivery))),
+            Forwarding::Outward(delivery, to) => {
+                *to = stop;
+                (Roles::OUTWARD, Some(Arc::clone(delivery)))
+            }
         });
         let (holds, outward) = held.unwrap_or((Roles::NONE, None));
         home.descent.meet(holds, member.is_some());
