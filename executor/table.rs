@@ -132,7 +132,7 @@ impl Table {
     /// Whoever this ticket is of, if he is still here.
     #[inline]
     pub(crate) fn find(&self, ticket: Ticket) -> Option<&TaskRc> {
-        self.slots.get(ticket.slot() as u32).filter(|task| task.header().id.ticket() == ticket)
+        self.slots.find(ticket.slot() as u32).filter(|task| task.header().id.ticket() == ticket)
     }
 
     /// Whoever is in this slot.
