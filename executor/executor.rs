@@ -540,3 +540,7 @@ pub fn report(report: Report) {
 pub fn request_shut_down(reason: impl Into<Cow<'static, str>>) {
     request_shut_down_of(&state_for("request_shut_down"), reason.into());
 }
+
+#[cfg(test)]
+#[path = "../tests/unit/serials.rs"]
+mod tests;

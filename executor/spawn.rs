@@ -197,7 +197,7 @@ where
     // It is foreign, and may panic; and this may be a destructor.
     let dropped = catch(|| *future = Parcel::Unpacked);
     let cell = TaskCell::<F, B>::make(&home.pool, || {
-        let header = Header::new(TaskId::new(0, 0), place, home.running.get());
+        let header = Header::new(TaskId::NOBODY, place, home.running.get());
         header.queued.set(Queued::No); // nor will it ever be
         (header, home.clone())
     });

@@ -46,15 +46,16 @@ pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
     let since = state.cancelled_up_to.get();
     let request = state.request_to_close.get();
     let Some(request) = request.filter(|_| up_to > since) else { return };
+    let latest = state.table.borrow().latest_serial();
     let mut asked_up_to = up_to;
     for task in state.youngest_first() {
         let header = task.header();
-        let number = header.id.number();
-        if !(since + 1..=up_to).contains(&number) {
+        let serial = header.id.serial(latest);
+        if !(since + 1..=up_to).contains(&serial) {
             continue;
         }
         if header.polls.get() == 0 {
-            asked_up_to = number - 1; // a small budget has not come to it
+            asked_up_to = serial - 1; // a small budget has not come to it
         } else {
             state.cancel(header, request.clone());
         }
