@@ -134,7 +134,8 @@ impl Executor {
     /// Takes turns until nothing is ready; at most 1,000,000, so that a task
     /// that wakes itself for ever ends it too, with [`Next::Ready`].
     ///
-    /// A clock with auto-advance jumps on from deadline to deadline.
+    /// A clock with auto-advance jumps on from deadline to deadline, for as many
+    /// turns, and with the same answer if there is a next one.
     ///
     /// # Panics
     ///
@@ -145,7 +146,6 @@ impl Executor {
         for _ in 0..MOST_BATCHES {
             let turn = self.turn(Budget::Batch);
             sum.polled += turn.polled;
-            sum.next = turn.next;
             if let Some(by) = turn.jumped {
                 sum.jumped = Some(sum.jumped.unwrap_or_default().saturating_add(by));
             }
@@ -156,7 +156,7 @@ impl Executor {
                 Next::Waiting | Next::Empty => false,
             };
             if !goes_on {
-                break;
+                return Turn { next: turn.next, ..sum };
             }
         }
         sum
