@@ -211,6 +211,9 @@ impl Executor {
             refuse_main(state, main);
             return Err(RunError::ShutDown(refused));
         }
+        if state.phase.get() != Phase::Open {
+            let _it_is_closing = state.lets_in();
+        }
         let place = Location::caller();
         // Nobody is roused yet: `on_wake` might take a turn, and the main is not there.
         let stub = state.table.borrow_mut().enroll(|id| {

@@ -151,8 +151,7 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
-    if home.phase.get() == Phase::Closed {
-        home.count_refused();
+    if home.phase.get() != Phase::Open && !home.lets_in() {
         return Err(SpawnErrorKind::Closed);
     }
     let cell = home.enroll(|id| {

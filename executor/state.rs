@@ -115,8 +115,9 @@ pub(crate) struct State {
     pub(crate) grace_ends: Cell<Option<Instant>>,
     /// What the shutdown asks.
     pub(crate) request_to_close: OnceCell<Request>,
-    /// Tasks up to this serial have been asked by the shutdown.
-    pub(crate) cancelled_up_to: Cell<u64>,
+    /// The slots of those who have been spawned since the shutdown began, and whom it
+    /// has not asked yet.
+    pub(crate) newcomers: RefCell<Vec<u32>>,
     /// In which turn and task something of the library's was ready without having
     /// waited, and how often.
     at_once: Cell<(u64, Option<TaskId>, u32)>,
@@ -190,7 +191,7 @@ impl State {
             stop: Cell::new(None),
             grace_ends: Cell::new(None),
             request_to_close: OnceCell::new(),
-            cancelled_up_to: Cell::new(0),
+            newcomers: RefCell::default(),
             at_once: Cell::default(),
             due: Cell::default(),
             settings,
@@ -228,6 +229,26 @@ impl State {
     /// Every live task, the youngest first.
     pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
         self.table.borrow().youngest_first()
+    }
+
+    /// Somebody is about to be spawned who is not let in, or comes late. False if he
+    /// is not let in.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lets_in(&self) -> bool {
+        match self.phase.get() {
+            Phase::Open => {}
+            // If there is no room for him, his slot is the next one's, or nobody's.
+            Phase::Closing => {
+                let slot = self.table.borrow_mut().next_slot();
+                self.newcomers.borrow_mut().push(slot);
+            }
+            Phase::Closed | Phase::Gone => {
+                self.count_refused();
+                return false;
+            }
+        }
+        true
     }
 
     /// Puts a new task into the table and into the queue, if there is room: see

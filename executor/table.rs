@@ -114,6 +114,11 @@ impl Table {
         answer
     }
 
+    /// The slot of whoever comes next.
+    pub(crate) fn next_slot(&mut self) -> u32 {
+        self.slots.vacant()
+    }
+
     /// Strikes a task off. What it answers is to be dropped where no borrow is
     /// held.
     #[inline]
