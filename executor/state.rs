@@ -367,36 +367,38 @@ impl State {
         !self.wheel.borrow().is_idle()
     }
 
-    /// A host that sleeps until the next deadline is told of an earlier one.
-    #[inline]
-    fn rouse_if_earlier(&self, deadline: Instant) {
-        if !self.in_turn.get() {
-            self.rouse_if_before_all(deadline);
-        }
-    }
-
+    /// Does to a timer what gives it this deadline, from outside of a turn. A host
+    /// that sleeps until the next deadline is told of an earlier one: afterwards, since
+    /// it may take a turn when it is told, and say then how long it sleeps.
     #[inline(never)]
-    fn rouse_if_before_all(&self, deadline: Instant) {
-        let next = self.wheel.borrow_mut().next_deadline();
-        if next.is_none_or(|next| deadline < next) {
+    fn outside<R>(&self, deadline: Instant, set: impl FnOnce(&mut Wheel) -> R) -> R {
+        let mut wheel = self.wheel.borrow_mut();
+        let is_earlier = wheel.next_deadline().is_none_or(|next| deadline < next);
+        let answer = set(&mut wheel);
+        drop(wheel);
+        if is_earlier {
             self.rouse();
         }
+        answer
     }
 
     /// Sets a timer that wakes `whom`.
     #[inline(always)] // of a sleep that is set and dropped it is a sixteenth
     pub(crate) fn set_timer(&self, deadline: Instant, whom: Whom) -> TimerKey {
-        self.rouse_if_earlier(deadline);
-        self.wheel.borrow_mut().insert(deadline, whom)
+        match self.in_turn.get() {
+            true => self.wheel.borrow_mut().insert(deadline, whom),
+            false => self.outside(deadline, |wheel| wheel.insert(deadline, whom)),
+        }
     }
 
     /// Gives a timer another deadline; who waits stays the same. None if it has
     /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
-        if !self.in_turn.get() && !self.wheel.borrow().has_fired(&key) {
-            self.rouse_if_before_all(deadline);
-        }
-        if self.wheel.borrow_mut().reset(&key, deadline) {
+        let waits = match self.in_turn.get() || self.wheel.borrow().has_fired(&key) {
+            true => self.wheel.borrow_mut().reset(&key, deadline),
+            false => self.outside(deadline, |wheel| wheel.reset(&key, deadline)),
+        };
+        if waits {
             return Some(key);
         }
         self.remove_timer(key);

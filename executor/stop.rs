@@ -73,7 +73,8 @@ fn youngest_first(state: &State, slots: &[u32]) -> Vec<TaskRc> {
 
 /// From now on the grace counts.
 pub(crate) fn begin_grace(state: &State) {
-    state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
+    let end = state.settings.grace.map(|grace| state.now() + grace);
+    state.grace_ends.set(end.filter(|&end| end != Instant::NEVER));
 }
 
 /// Tasks with serials up to this were there when the turn began: they may be
