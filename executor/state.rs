@@ -474,8 +474,18 @@ impl State {
         self.drop_quietly("a waker panicked while it was dropped", waker);
     }
 
-    pub(crate) fn take_reports(&self) -> VecDeque<Report> {
-        std::mem::take(&mut *self.reports.borrow_mut())
+    /// How many reports are queued.
+    pub(crate) fn reports(&self) -> usize {
+        self.reports.borrow().len()
+    }
+
+    pub(crate) fn next_report(&self) -> Option<Report> {
+        let mut reports = self.reports.borrow_mut();
+        let report = reports.pop_front();
+        if reports.is_empty() {
+            *reports = VecDeque::new(); // what a crowd needed goes back
+        }
+        report
     }
 
     #[inline]
