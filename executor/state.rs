@@ -394,11 +394,11 @@ impl State {
     /// Gives a timer another deadline; who waits stays the same. None if it has
     /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
-        let waits = match self.in_turn.get() || self.wheel.borrow().has_fired(&key) {
-            true => self.wheel.borrow_mut().reset(&key, deadline),
-            false => self.outside(deadline, |wheel| wheel.reset(&key, deadline)),
-        };
-        if waits {
+        if !self.in_turn.get() && !self.wheel.borrow().has_fired(&key) {
+            let _it_waits = self.outside(deadline, |wheel| wheel.reset(&key, deadline));
+            return Some(key);
+        }
+        if self.wheel.borrow_mut().reset(&key, deadline) {
             return Some(key);
         }
         self.remove_timer(key);
