@@ -20,7 +20,6 @@ use crate::outcome::catch;
 use crate::report::{Effect, Ledger, Report, ReportKind, TaskInfo};
 use crate::request::{Origin, Why};
 use crate::state::{Counts, Phase, State, add_one};
-use crate::table::oldest_first;
 use crate::wheel::Whom;
 use std::cell::Cell;
 use std::mem::take;
@@ -335,7 +334,7 @@ impl State {
     /// All failures that somebody holds and has not asked for, oldest first.
     pub(crate) fn held_failures(&self) -> Vec<TaskRc> {
         let held = self.held.borrow();
-        oldest_first(held.iter().cloned().collect())
+        self.table.borrow().oldest_first(held.iter().cloned().collect())
     }
 
     /// A spawn was refused.
@@ -347,7 +346,7 @@ impl State {
         let Counts { succeeded, failed, cancelled, .. } = &self.counts;
         let Counts { retrieved, reported, ignored, held, refused, .. } = &self.counts;
         Ledger {
-            spawned: self.table.borrow().latest_serial(),
+            spawned: self.table.borrow().ever(),
             live: self.live() as u64,
             succeeded: succeeded.get(),
             failed: failed.get(),

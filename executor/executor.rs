@@ -134,7 +134,8 @@ impl Executor {
     /// Takes turns until nothing is ready; at most 1,000,000, so that a task
     /// that wakes itself for ever ends it too, with [`Next::Ready`].
     ///
-    /// A clock with auto-advance jumps on from deadline to deadline.
+    /// A clock with auto-advance jumps on from deadline to deadline, for as many
+    /// turns, and with the same answer if there is a next one.
     ///
     /// # Panics
     ///
@@ -145,7 +146,6 @@ impl Executor {
         for _ in 0..MOST_BATCHES {
             let turn = self.turn(Budget::Batch);
             sum.polled += turn.polled;
-            sum.next = turn.next;
             if let Some(by) = turn.jumped {
                 sum.jumped = Some(sum.jumped.unwrap_or_default().saturating_add(by));
             }
@@ -156,7 +156,7 @@ impl Executor {
                 Next::Waiting | Next::Empty => false,
             };
             if !goes_on {
-                break;
+                return Turn { next: turn.next, ..sum };
             }
         }
         sum
@@ -210,6 +210,9 @@ impl Executor {
             );
             refuse_main(state, main);
             return Err(RunError::ShutDown(refused));
+        }
+        if state.phase.get() != Phase::Open {
+            let _it_is_closing = state.lets_in();
         }
         let place = Location::caller();
         // Nobody is roused yet: `on_wake` might take a turn, and the main is not there.
@@ -540,3 +543,7 @@ pub fn report(report: Report) {
 pub fn request_shut_down(reason: impl Into<Cow<'static, str>>) {
     request_shut_down_of(&state_for("request_shut_down"), reason.into());
 }
+
+#[cfg(test)]
+#[path = "../tests/unit/serials.rs"]
+mod tests;

@@ -12,9 +12,9 @@
 //!
 //! # Invariants
 //!
-//! - **Nonzero.** Serials start at one, so no id is zero, and `Option<TaskId>`
-//!   is as small as `TaskId`. The executors' numbers start at one, too, so no
-//!   name is zero.
+//! - **Nonzero.** A serial whose low 40 bits are zero is passed over, so no id is
+//!   zero, and `Option<TaskId>` is as small as `TaskId`. The executors' numbers
+//!   start at one, so no name is zero.
 //! - **Stale is harmless.** A name holds only 24 bits of the serial. After 16
 //!   million tasks in one slot a forgotten waker may name the present tenant,
 //!   who is then polled once for nothing. Nobody is ever *not* polled.
@@ -26,6 +26,7 @@ use std::num::NonZeroU64;
 const SLOT_BITS: u32 = 24;
 /// How many low bits of an id go into a [`Name`].
 const NAMED_BITS: u32 = 48;
+const SERIAL_MASK: u64 = (1 << (u64::BITS - SLOT_BITS)) - 1;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const NAMED_MASK: u64 = (1 << NAMED_BITS) - 1;
 
@@ -38,8 +39,8 @@ pub(crate) const MOST_TASKS: usize = MOST_SLOTS - 1;
 /// Which task: unique within its executor.
 ///
 /// The number counts spawned tasks from 1, the main of
-/// [`block_on`](crate::Executor::block_on) included. It repeats after 2⁴⁰
-/// spawns, about one million million.
+/// [`block_on`](crate::Executor::block_on) included. After 2⁴⁰ − 1 spawns, about
+/// one million million, it begins at 1 again.
 ///
 /// Ids order by age: the younger task has the larger id.
 ///
@@ -56,11 +57,33 @@ pub(crate) const MOST_TASKS: usize = MOST_SLOTS - 1;
 pub struct TaskId(NonZeroU64);
 
 impl TaskId {
-    pub(crate) fn new(serial: u64, slot: usize) -> TaskId {
+    /// The id of somebody who is in no table, and in no slot.
+    pub(crate) const NOBODY: TaskId = TaskId(NonZeroU64::MIN);
+
+    /// The id of who comes next, into this slot. `latest` is the serial of the last
+    /// one, and then his.
+    #[inline]
+    pub(crate) fn next(latest: &mut u64, slot: usize) -> TaskId {
         debug_assert!(slot < MOST_SLOTS, "a slot fits into its bits");
-        // The serial is cut to its 40 bits; 2⁴⁰ itself would become zero.
-        let id = (serial << SLOT_BITS) | slot as u64;
-        TaskId(NonZeroU64::new(id).unwrap_or(NonZeroU64::MIN))
+        loop {
+            *latest += 1;
+            // Cut to its 40 bits; none of them is no serial (Nonzero).
+            if let Some(serial) = NonZeroU64::new(*latest << SLOT_BITS) {
+                return TaskId(serial | slot as u64);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn new(serial: u64, slot: usize) -> TaskId {
+        TaskId::next(&mut (serial - 1), slot)
+    }
+
+    /// The whole serial, of which the id has the low 40 bits. `latest` is that of the
+    /// youngest: nobody lives who is older than 2⁴⁰ others.
+    pub(crate) fn serial(self, latest: u64) -> u64 {
+        let age = latest.wrapping_sub(self.number()) & SERIAL_MASK;
+        latest - age
     }
 
     /// How many tasks the executor had spawned when this one came, itself
@@ -166,7 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_never_zero_even_when_the_serial_has_gone_round() {
-        assert_eq!(TaskId::new(1 << 40, 0), TaskId(NonZeroU64::MIN));
+    fn serials_go_round_without_zero_and_are_known_again() {
+        for begin in [0, (1 << 40) - 3, (1 << 41) - 3, 77 << 40] {
+            let mut latest = begin;
+            for _ in 0..5 {
+                let id = TaskId::next(&mut latest, 0);
+                assert_ne!(id.number(), 0);
+                assert_eq!(id.number(), latest & SERIAL_MASK);
+                for later in [0, 1, 5, (1 << 40) - 1] {
+                    assert_eq!(id.serial(latest + later), latest);
+                }
+            }
+        }
+        assert_eq!(TaskId::NOBODY.number(), 0);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Ranked {
     pub(crate) place: u32,
 }
 
-/// Puts the lowest rank first. No two are the same.
+/// Puts the lowest rank first. Of one rank there is one thing, perhaps told twice.
 #[inline(never)]
 pub(crate) fn sort(ranked: &mut [Ranked]) {
     ranked.sort_unstable_by_key(|ranked| ranked.rank);

@@ -5,7 +5,9 @@
 //! as long as the last of them is there. So only the first thousand places are a
 //! [`Slab`]; beyond, the table is cut into pages of 64 places. An empty page goes
 //! back to the allocator, whatever is left in the others. (Bonwick, *The slab
-//! allocator*, USENIX 1994, does the same for the objects of a kernel.)
+//! allocator*, USENIX 1994, does the same for the objects of a kernel.) So that a
+//! million pages that have gone leave nothing either, the pages stand on shelves of
+//! 256, and an empty shelf goes back as well.
 //!
 //! It does not know what it holds, and calls nothing foreign.
 //!
@@ -30,6 +32,8 @@ use std::ops::{Index, IndexMut};
 const FIRST: usize = 1024;
 /// How many places a page has.
 const PAGE: usize = 64;
+/// How many pages a shelf has.
+const SHELF: usize = 256;
 /// No place: an index that is never reached.
 const NONE: u32 = u32::MAX;
 
@@ -46,9 +50,11 @@ pub(crate) struct Pages<T> {
 /// What does not fit into `first`.
 struct Beyond<T> {
     /// Those that have gone back are none.
-    pages: Vec<Option<Box<Page<T>>>>,
-    /// The numbers of those, the lowest last.
-    absent: Vec<u32>,
+    shelves: Vec<Option<Box<Shelf<T>>>>,
+    /// How many pages are here.
+    pages: usize,
+    /// Before the page of this number there is none that has gone back.
+    filled: usize,
     /// The first vacant place (Vacant).
     vacant: u32,
     /// How many are here.
@@ -57,6 +63,7 @@ struct Beyond<T> {
     few: u32,
 }
 
+type Shelf<T> = [Option<Box<Page<T>>>; SHELF];
 type Page<T> = [Place<T>; PAGE];
 
 enum Place<T> {
@@ -88,7 +95,7 @@ impl<T> Default for Pages<T> {
 
 impl<T> Default for Beyond<T> {
     fn default() -> Beyond<T> {
-        Beyond { pages: Vec::new(), absent: Vec::new(), vacant: NONE, len: 0, few: 0 }
+        Beyond { shelves: Vec::new(), pages: 0, filled: 0, vacant: NONE, len: 0, few: 0 }
     }
 }
 
@@ -195,20 +202,27 @@ impl<T> Beyond<T> {
     /// Makes a page, where there was one before if there was.
     #[inline(never)]
     fn add_page(&mut self) {
-        let number = self.absent.pop().map_or(self.pages.len(), |number| number as usize);
-        if number == self.pages.len() {
-            self.pages.push(None);
+        while self.page(self.filled).is_some() {
+            self.filled += 1;
         }
+        let number = self.filled;
         let first = FIRST + number * PAGE;
         assert!(first < NONE as usize - PAGE, "a table is full");
         let next = |place| if place + 1 == PAGE { NONE } else { (first + place + 1) as u32 };
-        self.pages[number] = Some(Box::new(array::from_fn(|place| Place::Vacant(next(place)))));
+        let page = Box::new(array::from_fn(|place| Place::Vacant(next(place))));
+        if number / SHELF == self.shelves.len() {
+            self.shelves.push(None);
+        }
+        let shelf = &mut self.shelves[number / SHELF];
+        let shelf = shelf.get_or_insert_with(|| Box::new([const { None }; SHELF]));
+        shelf[number % SHELF] = Some(page);
+        self.pages += 1;
         self.vacant = first as u32;
         self.few = self.most_few();
     }
 
     fn places(&self) -> usize {
-        (self.pages.len() - self.absent.len()) * PAGE
+        self.pages * PAGE
     }
 
     /// An eighth; but of one page none, so that it is not made and given back by
@@ -219,27 +233,39 @@ impl<T> Beyond<T> {
 
     /// Gives the empty pages back. Answers whether there are others.
     fn sweep(&mut self) -> bool {
-        let is_empty = |page: &Page<T>| page.iter().all(|place| place.taken().is_none());
-        for page in &mut self.pages {
-            page.take_if(|page| is_empty(page));
-        }
-        let end = self.pages.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        self.pages.truncate(end);
-        self.pages.shrink_to(2 * end);
-
         // From the back, so that those in front are taken first.
-        (self.vacant, self.absent) = (NONE, Vec::new());
-        for (number, page) in self.pages.iter_mut().enumerate().rev() {
-            match page {
-                Some(page) => link(&mut page[..], FIRST + number * PAGE, &mut self.vacant),
-                None => self.absent.push(number as u32),
+        (self.vacant, self.pages, self.filled) = (NONE, 0, 0);
+        for (nth, shelf) in self.shelves.iter_mut().enumerate().rev() {
+            let first = FIRST + nth * SHELF * PAGE;
+            let left = shelf.as_mut().map_or(0, |shelf| sweep(shelf, first, &mut self.vacant));
+            if left == 0 {
+                *shelf = None;
             }
+            self.pages += left;
         }
+        let end = self.shelves.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.shelves.truncate(end);
         if end > 0 {
             self.few = self.most_few().min(self.len / 2).max(1);
         }
         end > 0
     }
+}
+
+/// Gives the empty pages of this shelf back, and puts the vacant places of the others
+/// before the list of all. The index of the first of them all is `first`. Answers how
+/// many pages are left.
+fn sweep<T>(shelf: &mut Shelf<T>, first: usize, vacant: &mut u32) -> usize {
+    let is_empty = |page: &Page<T>| page.iter().all(|place| place.taken().is_none());
+    let mut left = 0;
+    for (nth, page) in shelf.iter_mut().enumerate().rev() {
+        page.take_if(|page| is_empty(page));
+        if let Some(page) = page {
+            link(&mut page[..], first + nth * PAGE, vacant);
+            left += 1;
+        }
+    }
+    left
 }
 
 /// Puts the vacant ones of these places, of which the first has this index, before
@@ -265,6 +291,21 @@ impl<T> Pages<T> {
         }
     }
 
+    /// The same, with less code where it is called: for those who mostly look at the
+    /// first thousand.
+    #[inline]
+    pub(crate) fn find(&self, index: u32) -> Option<&T> {
+        match self.first.get(index as usize) {
+            None => self.get_beyond(index),
+            here => here,
+        }
+    }
+
+    #[inline(never)]
+    fn get_beyond(&self, index: u32) -> Option<&T> {
+        self.beyond.as_ref()?.place(index)?.taken()
+    }
+
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         #[cfg(test)]
@@ -280,24 +321,32 @@ impl<T> Pages<T> {
 
     /// All that are here.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + '_ {
-        let pages = self.beyond.iter().flat_map(|beyond| beyond.pages.iter());
-        let beyond = pages.flatten().flat_map(|page| page.iter());
+        let shelves = self.beyond.iter().flat_map(|beyond| beyond.shelves.iter().flatten());
+        let pages = shelves.flat_map(|shelf| shelf.iter().flatten());
+        let beyond = pages.flat_map(|page| page.iter());
         self.first.iter().map(|(_, here)| here).chain(beyond.filter_map(Place::taken))
     }
 }
 
 impl<T> Beyond<T> {
+    #[inline]
+    fn page(&self, number: usize) -> Option<&Page<T>> {
+        self.shelves.get(number / SHELF)?.as_ref()?[number % SHELF].as_deref()
+    }
+
     /// None if there is no page, or none for such an index.
     #[inline]
     fn place(&self, index: u32) -> Option<&Place<T>> {
         let index = (index as usize).wrapping_sub(FIRST);
-        Some(&self.pages.get(index / PAGE)?.as_ref()?[index % PAGE])
+        Some(&self.page(index / PAGE)?[index % PAGE])
     }
 
     #[inline]
     fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
         let index = (index as usize).wrapping_sub(FIRST);
-        Some(&mut self.pages.get_mut(index / PAGE)?.as_mut()?[index % PAGE])
+        let number = index / PAGE;
+        let shelf = self.shelves.get_mut(number / SHELF)?.as_mut()?;
+        Some(&mut shelf[number % SHELF].as_mut()?[index % PAGE])
     }
 }
 
@@ -373,6 +422,11 @@ mod tests {
                 }
             }
             assert!(pages.places() <= 2 * FIRST, "{stays:?}: {}", pages.places());
+            // What it takes to find these: eight bytes for each 16,384 that there were.
+            let beyond = pages.beyond.as_ref();
+            let shelves = beyond.map_or(0, |beyond| beyond.shelves.iter().flatten().count());
+            let room = beyond.map_or(0, |beyond| beyond.shelves.capacity());
+            assert!(shelves <= 2 && room <= 16, "{stays:?}: {shelves} of {room}");
             assert!(stays.is_none_or(|index| pages[index] == index));
         }
     }

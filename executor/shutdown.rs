@@ -201,10 +201,8 @@ pub(crate) fn leave(state: &Rc<State>) {
         state.drop_quietly("a callback panicked while it was dropped", callback);
     }
     drop(entered);
-    if state.has_reports() {
-        for report in state.take_reports() {
-            state.report(report); // to the default handler: the other is gone
-        }
+    while let Some(report) = state.next_report() {
+        state.report(report); // to the default handler: the other is gone
     }
     lodgings::move_out(&state.inbox);
 }

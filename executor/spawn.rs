@@ -151,8 +151,7 @@ where
     F: Future + 'static,
     B: Body<F> + 'static,
 {
-    if home.phase.get() == Phase::Closed {
-        home.count_refused();
+    if home.phase.get() != Phase::Open && !home.lets_in() {
         return Err(SpawnErrorKind::Closed);
     }
     let cell = home.enroll(|id| {
@@ -197,7 +196,7 @@ where
     // It is foreign, and may panic; and this may be a destructor.
     let dropped = catch(|| *future = Parcel::Unpacked);
     let cell = TaskCell::<F, B>::make(&home.pool, || {
-        let header = Header::new(TaskId::new(0, 0), place, home.running.get());
+        let header = Header::new(TaskId::NOBODY, place, home.running.get());
         header.queued.set(Queued::No); // nor will it ever be
         (header, home.clone())
     });

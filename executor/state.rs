@@ -115,8 +115,9 @@ pub(crate) struct State {
     pub(crate) grace_ends: Cell<Option<Instant>>,
     /// What the shutdown asks.
     pub(crate) request_to_close: OnceCell<Request>,
-    /// Tasks up to this serial have been asked by the shutdown.
-    pub(crate) cancelled_up_to: Cell<u64>,
+    /// The slots of those who have been spawned since the shutdown began, and whom it
+    /// has not asked yet.
+    pub(crate) newcomers: RefCell<Vec<u32>>,
     /// In which turn and task something of the library's was ready without having
     /// waited, and how often.
     at_once: Cell<(u64, Option<TaskId>, u32)>,
@@ -190,7 +191,7 @@ impl State {
             stop: Cell::new(None),
             grace_ends: Cell::new(None),
             request_to_close: OnceCell::new(),
-            cancelled_up_to: Cell::new(0),
+            newcomers: RefCell::default(),
             at_once: Cell::default(),
             due: Cell::default(),
             settings,
@@ -228,6 +229,26 @@ impl State {
     /// Every live task, the youngest first.
     pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
         self.table.borrow().youngest_first()
+    }
+
+    /// Somebody is about to be spawned who is not let in, or comes late. False if he
+    /// is not let in.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lets_in(&self) -> bool {
+        match self.phase.get() {
+            Phase::Open => {}
+            // If there is no room for him, his slot is the next one's, or nobody's.
+            Phase::Closing => {
+                let slot = self.table.borrow_mut().next_slot();
+                self.newcomers.borrow_mut().push(slot);
+            }
+            Phase::Closed | Phase::Gone => {
+                self.count_refused();
+                return false;
+            }
+        }
+        true
     }
 
     /// Puts a new task into the table and into the queue, if there is room: see
@@ -346,34 +367,36 @@ impl State {
         !self.wheel.borrow().is_idle()
     }
 
-    /// A host that sleeps until the next deadline is told of an earlier one.
-    #[inline]
-    fn rouse_if_earlier(&self, deadline: Instant) {
-        if !self.in_turn.get() {
-            self.rouse_if_before_all(deadline);
-        }
-    }
-
+    /// Does to a timer what gives it this deadline, from outside of a turn. A host
+    /// that sleeps until the next deadline is told of an earlier one: afterwards, since
+    /// it may take a turn when it is told, and say then how long it sleeps.
     #[inline(never)]
-    fn rouse_if_before_all(&self, deadline: Instant) {
-        let next = self.wheel.borrow_mut().next_deadline();
-        if next.is_none_or(|next| deadline < next) {
+    fn outside<R>(&self, deadline: Instant, set: impl FnOnce(&mut Wheel) -> R) -> R {
+        let mut wheel = self.wheel.borrow_mut();
+        let is_earlier = wheel.next_deadline().is_none_or(|next| deadline < next);
+        let answer = set(&mut wheel);
+        drop(wheel);
+        if is_earlier {
             self.rouse();
         }
+        answer
     }
 
     /// Sets a timer that wakes `whom`.
     #[inline(always)] // of a sleep that is set and dropped it is a sixteenth
     pub(crate) fn set_timer(&self, deadline: Instant, whom: Whom) -> TimerKey {
-        self.rouse_if_earlier(deadline);
-        self.wheel.borrow_mut().insert(deadline, whom)
+        match self.in_turn.get() {
+            true => self.wheel.borrow_mut().insert(deadline, whom),
+            false => self.outside(deadline, |wheel| wheel.insert(deadline, whom)),
+        }
     }
 
     /// Gives a timer another deadline; who waits stays the same. None if it has
     /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
         if !self.in_turn.get() && !self.wheel.borrow().has_fired(&key) {
-            self.rouse_if_before_all(deadline);
+            let _it_waits = self.outside(deadline, |wheel| wheel.reset(&key, deadline));
+            return Some(key);
         }
         if self.wheel.borrow_mut().reset(&key, deadline) {
             return Some(key);
@@ -451,8 +474,18 @@ impl State {
         self.drop_quietly("a waker panicked while it was dropped", waker);
     }
 
-    pub(crate) fn take_reports(&self) -> VecDeque<Report> {
-        std::mem::take(&mut *self.reports.borrow_mut())
+    /// How many reports are queued.
+    pub(crate) fn reports(&self) -> usize {
+        self.reports.borrow().len()
+    }
+
+    pub(crate) fn next_report(&self) -> Option<Report> {
+        let mut reports = self.reports.borrow_mut();
+        let report = reports.pop_front();
+        if reports.is_empty() {
+            *reports = VecDeque::new(); // what a crowd needed goes back
+        }
+        report
     }
 
     #[inline]

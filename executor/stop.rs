@@ -7,6 +7,7 @@
 //! executor is `shutdown.rs`.
 
 use crate::clock::Instant;
+use crate::counted::TaskRc;
 use crate::report::Report;
 use crate::request::{Origin, Request, Why};
 use crate::state::{Phase, State};
@@ -27,7 +28,6 @@ pub(crate) fn begin(state: &State, because: Option<Report>) -> Option<Report> {
     }
     state.phase.set(Phase::Closing);
     begin_grace(state);
-    state.cancelled_up_to.set(state.table.borrow().latest_serial());
     let request = || state.new_request(Why::of(Origin::ShutDown, "the executor is shut down"));
     cancel_all(state, state.request_to_close.get_or_init(request));
     unneeded
@@ -40,31 +40,41 @@ pub(crate) fn cancel_all(state: &State, request: &Request) {
     }
 }
 
-/// Asks those who were spawned since the shutdown began, before this turn, and
-/// have had their poll.
+/// Asks those who were spawned since the shutdown began, up to this serial, and have
+/// had their poll.
+///
+/// It looks at nobody else: of a shutdown with many tasks that clean up and spawn, a
+/// look at all of them in each turn was most.
 pub(crate) fn cancel_newcomers(state: &State, up_to: u64) {
-    let since = state.cancelled_up_to.get();
-    let request = state.request_to_close.get();
-    let Some(request) = request.filter(|_| up_to > since) else { return };
-    let mut asked_up_to = up_to;
-    for task in state.youngest_first() {
+    let slots = state.newcomers.take();
+    let Some(request) = state.request_to_close.get().filter(|_| !slots.is_empty()) else { return };
+    for task in youngest_first(state, &slots) {
         let header = task.header();
-        let number = header.id.number();
-        if !(since + 1..=up_to).contains(&number) {
-            continue;
-        }
-        if header.polls.get() == 0 {
-            asked_up_to = number - 1; // a small budget has not come to it
-        } else {
-            state.cancel(header, request.clone());
+        let is_too_new = header.id.serial(state.table.borrow().latest_serial()) > up_to;
+        // A small budget may not have come to him.
+        match is_too_new || header.polls.get() == 0 {
+            true => state.newcomers.borrow_mut().push(header.id.slot() as u32),
+            false => {
+                state.cancel(header, request.clone());
+            }
         }
     }
-    state.cancelled_up_to.set(asked_up_to);
+}
+
+/// Who is in these slots, some of which are told twice.
+fn youngest_first(state: &State, slots: &[u32]) -> Vec<TaskRc> {
+    let table = state.table.borrow();
+    let tasks = slots.iter().filter_map(|&slot| table.tenant(slot).cloned());
+    let mut tasks = table.oldest_first(tasks.collect());
+    tasks.dedup_by_key(|task| task.header().id);
+    tasks.reverse();
+    tasks
 }
 
 /// From now on the grace counts.
 pub(crate) fn begin_grace(state: &State) {
-    state.grace_ends.set(state.settings.grace.map(|grace| state.now() + grace));
+    let end = state.settings.grace.map(|grace| state.now() + grace);
+    state.grace_ends.set(end.filter(|&end| end != Instant::NEVER));
 }
 
 /// Tasks with serials up to this were there when the turn began: they may be

@@ -24,7 +24,7 @@ pub(crate) struct Table {
     queue: RunQueue,
     /// How many tasks are here.
     live: usize,
-    /// How many tasks have ever been here: the serial of the youngest.
+    /// The serial of the youngest so far. One in 2⁴⁰ was passed over.
     serial: u64,
 }
 
@@ -105,14 +105,18 @@ impl Table {
     /// id, and answers with it and something else, which is handed on.
     #[inline]
     pub(crate) fn enroll<R>(&mut self, make: impl FnOnce(TaskId) -> (TaskRc, R)) -> R {
-        let id = TaskId::new(self.serial + 1, self.slots.vacant() as usize);
+        let id = TaskId::next(&mut self.serial, self.slots.vacant() as usize);
         let (task, answer) = make(id);
         debug_assert!(task.header().queued.get() == Queued::Yes, "what a new header says");
         self.slots.insert(task);
         self.live += 1;
-        self.serial = id.number();
         self.queue.push_task(id.ticket());
         answer
+    }
+
+    /// The slot of whoever comes next.
+    pub(crate) fn next_slot(&mut self) -> u32 {
+        self.slots.vacant()
     }
 
     /// Strikes a task off. What it answers is to be dropped where no borrow is
@@ -132,7 +136,7 @@ impl Table {
     /// Whoever this ticket is of, if he is still here.
     #[inline]
     pub(crate) fn find(&self, ticket: Ticket) -> Option<&TaskRc> {
-        self.slots.get(ticket.slot() as u32).filter(|task| task.header().id.ticket() == ticket)
+        self.slots.find(ticket.slot() as u32).filter(|task| task.header().id.ticket() == ticket)
     }
 
     /// Whoever is in this slot.
@@ -150,12 +154,37 @@ impl Table {
         self.serial
     }
 
+    /// How many tasks have ever been here.
+    pub(crate) fn ever(&self) -> u64 {
+        self.serial - (self.serial >> 40)
+    }
+
+    /// As if so many had been here.
+    #[cfg(test)]
+    pub(crate) fn set_serial(&mut self, serial: u64) {
+        self.serial = serial;
+    }
+
     /// Every live task, the youngest first.
     pub(crate) fn youngest_first(&self) -> Vec<TaskRc> {
         let all = self.slots.iter().cloned();
-        let mut all = oldest_first(all.collect());
+        let mut all = self.oldest_first(all.collect());
         all.reverse();
         all
+    }
+
+    /// Puts tasks in order of their age.
+    pub(crate) fn oldest_first(&self, tasks: Vec<TaskRc>) -> Vec<TaskRc> {
+        if tasks.len() < 2 {
+            return tasks;
+        }
+        let rank = |(place, task): (usize, &TaskRc)| Ranked {
+            rank: (task.header().id.serial(self.serial), 0),
+            place: place as u32,
+        };
+        let mut ranked: Vec<Ranked> = tasks.iter().enumerate().map(rank).collect();
+        sort(&mut ranked);
+        ranked.iter().map(|ranked| tasks[ranked.place as usize].clone()).collect()
     }
 
     /// Gives memory back when there is little to do.
@@ -163,18 +192,4 @@ impl Table {
     pub(crate) fn shrink(&mut self) {
         self.queue.shrink();
     }
-}
-
-/// Puts tasks in order of their age.
-pub(crate) fn oldest_first(tasks: Vec<TaskRc>) -> Vec<TaskRc> {
-    if tasks.len() < 2 {
-        return tasks;
-    }
-    let rank = |(place, task): (usize, &TaskRc)| Ranked {
-        rank: (task.header().id.number(), 0),
-        place: place as u32,
-    };
-    let mut ranked: Vec<Ranked> = tasks.iter().enumerate().map(rank).collect();
-    sort(&mut ranked);
-    ranked.iter().map(|ranked| tasks[ranked.place as usize].clone()).collect()
 }

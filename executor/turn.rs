@@ -281,9 +281,13 @@ pub(crate) fn run_callback(state: &State) -> bool {
 
 /// Tells the handler what has been queued until now. What it does makes reports
 /// for the next time.
+///
+/// One after the other is taken out of the queue, where those are found that are left
+/// if the handler exits the process.
 #[inline(never)]
 pub(crate) fn deliver_reports(state: &State) {
-    for mut report in state.take_reports() {
+    for _ in 0..state.reports() {
+        let Some(mut report) = state.next_report() else { break };
         let effect = report.take_effect();
         let verdict = hear(state, &report);
         match effect {

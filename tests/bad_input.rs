@@ -11,11 +11,11 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{Shelf, World, assert_balances, hushed, secs};
+use common::{Gate, Shelf, World, assert_balances, hushed, secs};
 use hearken::{
     Budget, Executor, Instant, ManualClock, Next, Origin, Report, ReportKind, RunError,
-    SpawnErrorKind, Task, TaskError, Verdict, ZeroInterval, interval, interval_at, now, sleep,
-    sleep_until, spawn, timeout, timeout_at, yield_now,
+    SpawnErrorKind, Task, TaskError, Verdict, ZeroInterval, interval, interval_at, now, scope,
+    sleep, sleep_until, spawn, timeout, timeout_at, yield_now,
 };
 
 /// With what message `work` panics.
@@ -273,6 +273,30 @@ fn a_grace_of_the_longest_duration_is_no_limit() {
     let tidy = world.tidy(secs(1_000_000_000));
     world.executor.shut_down();
     assert_eq!(world.clock.now(), Instant::ZERO + secs(1_000_000_001));
+    assert!(tidy.is_cancelled());
+    drop(tidy);
+    assert_eq!(world.close().count(ReportKind::Overran), 0);
+}
+
+/// Nor is it a moment to come back, or one to which a clock jumps.
+// promise 10.4
+#[test]
+fn a_grace_of_the_longest_duration_is_no_deadline() {
+    let world = World::with(|builder| builder.grace(Some(Duration::MAX)));
+    let gate = Gate::new();
+    let passes = gate.clone();
+    let tidy = world.executor.spawn(async move {
+        let told = scope(pending::<()>()).await;
+        passes.pass().await;
+        Ok(told?)
+    });
+    world.executor.run_until_idle();
+    world.executor.request_shut_down("enough");
+    let turn = world.executor.run_until_idle();
+    assert_eq!((turn.next, turn.jumped), (Next::Waiting, None));
+    gate.open();
+    assert_eq!(world.executor.run_until_idle().next, Next::Empty);
+    assert_eq!(world.clock.now(), Instant::ZERO);
     assert!(tidy.is_cancelled());
     drop(tidy);
     assert_eq!(world.close().count(ReportKind::Overran), 0);

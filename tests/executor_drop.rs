@@ -374,3 +374,33 @@ fn a_clock_that_panics_when_it_is_dropped_does_not_get_out_of_the_drop() {
     let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(executor)));
     assert!(dropped.is_ok());
 }
+
+/// Has itself called again and again, and so is called no more at the end of all. What
+/// it has with it spawns when it is dropped.
+fn call_again(task: Rc<Task<()>>, _spawns: OnDrop<impl FnMut() + 'static>) {
+    let next = task.clone();
+    task.on_done(move |_| call_again(next, _spawns));
+}
+
+// promise 6.5, 6.8
+#[test]
+fn who_is_spawned_by_the_last_that_an_executor_drops_is_refused_too() {
+    let (world, spawned, alive) = (World::new(), Shelf::new(), Rc::new(()));
+    let task = Rc::new(world.executor.spawn(async { Ok(()) }));
+    let (shelf, has) = (spawned.clone(), alive.clone());
+    call_again(
+        task,
+        OnDrop(move || {
+            let has = has.clone();
+            shelf.put(hearken::spawn(async move {
+                drop(has);
+                Ok(())
+            }));
+        }),
+    );
+    world.executor.turn(Budget::Batch);
+    drop(world);
+    let spawned: Task<()> = spawned.take().expect("it was dropped");
+    assert_eq!(origin(spawned), Origin::ShutDown);
+    assert_eq!(Rc::strong_count(&alive), 1, "its future is gone");
+}

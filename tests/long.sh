@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # The checks that take long, which .ci/run leaves out. From any folder:
 #
-#     bash tests/long.sh [ROUNDS] [BUSY]
+#     bash tests/long.sh [ROUNDS] [BUSY] [FLAGS …]
+#     bash tests/long.sh 1 0 --release
 #
 # A test that has a longer form takes it when HEARKEN_LONG=1 is in the
-# environment, and says so in its first lines. This runs all of those, ROUNDS
-# times (1 if not told), beside BUSY loops that do nothing but keep the machine
-# busy (none if not told): some orders of events come only to those who are made
-# to wait. It goes on after a failure, and says at the end how many there were.
+# environment, and says so in its first lines; some, of load and of memory, only
+# in an optimized build, for which --release among the FLAGS of cargo asks. This
+# runs all of those, ROUNDS times (1 if not told), beside BUSY loops that do
+# nothing but keep the machine busy (none if not told): some orders of events come
+# only to those who are made to wait. It goes on after a failure, and says at the
+# end how many there were. HEARKEN_TEST="load memory" has only these files run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rounds=${1:-1}
 busy=${2:-0}
+flags=("${@:3}")
 
-tests=()
-for file in $(grep -l HEARKEN_LONG tests/*.rs); do
+names=${HEARKEN_TEST:-$(grep -l HEARKEN_LONG tests/*.rs)}
+tests=("${flags[@]}")
+for file in $names; do
     name=${file##*/}
     tests+=(--test "${name%.rs}")
 done

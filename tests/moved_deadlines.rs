@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future as _, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use common::World;
 use common::cast::seconds;
+use common::{World, poll_once};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use hearken::{
-    Budget, Elapsed, Executor, Instant, ManualClock, TimeoutHandle, now, sleep, timeout_by,
+    Budget, Elapsed, Executor, Instant, ManualClock, Next, TimeoutHandle, now, sleep, timeout_by,
 };
 
 fn at(second: u64) -> Instant {
@@ -123,6 +123,36 @@ fn all_who_wait_by_one_handle_hear_that_it_was_moved() {
             world.close();
         }
     }
+}
+
+thread_local! {
+    /// Of a host that takes a turn as soon as it is told that there is something to do.
+    static EAGER: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+    /// What the last such turn said.
+    static TOLD: Cell<Option<Next>> = const { Cell::new(None) };
+}
+
+// promise 7.5, 8.1
+#[test]
+fn a_host_that_takes_a_turn_when_it_is_called_is_told_of_the_deadline_because_of_which() {
+    let hook = || {
+        if let Some(executor) = EAGER.with_borrow(Clone::clone) {
+            TOLD.set(Some(executor.turn(Budget::Batch).next));
+        }
+    };
+    let executor = Rc::new(Executor::builder().clock(ManualClock::new()).on_wake(hook).build());
+    let mut maker = executor.spawn(async { Ok(Box::pin(sleep(seconds(9)))) });
+    executor.spawn(pending::<anyhow::Result<()>>()).detach();
+    executor.run_until_idle();
+    let mut sleep = maker.take().expect("it has ended").expect("it did not fail");
+    EAGER.set(Some(executor.clone()));
+    assert!(poll_once(&mut sleep).is_pending());
+    assert_eq!(TOLD.take(), Some(Next::At(at(9))), "set");
+    sleep.as_mut().reset(at(5));
+    assert_eq!(TOLD.take(), Some(Next::At(at(5))), "moved");
+    sleep.as_mut().reset(at(7));
+    assert_eq!(TOLD.take(), None, "later");
+    EAGER.take();
 }
 
 // promise 4.9

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -557,68 +557,6 @@ fn a_clone_will_wake_the_same_task_and_no_other() {
     drop((first, second, third));
     world.close();
     other.close();
-}
-
-// ---- A storm ----------------------------------------------------------------------
-
-// promise 7.2, 8.1
-#[test]
-fn in_a_storm_from_four_threads_every_last_wake_is_followed_by_a_poll() {
-    const THREADS: usize = 4;
-    const WAKES: usize = 50_000;
-    const TASKS: usize = 100;
-    // Before each wake somebody adds to `done`; the task's poll notes what it saw.
-    let done: Arc<Vec<AtomicUsize>> = Arc::new((0..TASKS).map(|_| AtomicUsize::new(0)).collect());
-    let seen = Rc::new(RefCell::new(vec![0; TASKS]));
-    let wakers = Rc::new(RefCell::new(Vec::new()));
-    let (rings, rung) = mpsc::channel();
-    let executor = Executor::builder()
-        .clock(ManualClock::new())
-        .handler(mute)
-        .on_wake(move || {
-            let _the_test_may_have_failed = rings.send(());
-        })
-        .build();
-    for task in 0..TASKS {
-        let (done, seen, wakers) = (done.clone(), seen.clone(), wakers.clone());
-        let mut polled = false;
-        let work = poll_fn(move |cx| {
-            if !std::mem::replace(&mut polled, true) {
-                wakers.borrow_mut().push(cx.waker().clone());
-            }
-            seen.borrow_mut()[task] = done[task].load(Ordering::Relaxed); // the wake publishes it
-            Poll::<anyhow::Result<()>>::Pending
-        });
-        executor.spawn(work).detach();
-    }
-    executor.run_until_idle();
-    let wakers = wakers.take();
-    let threads: Vec<_> = (0..THREADS)
-        .map(|thread| {
-            let (done, wakers) = (done.clone(), wakers.clone());
-            thread::spawn(move || {
-                let mut random = Random(thread as u64);
-                for _ in 0..WAKES {
-                    let task = random.below(TASKS);
-                    done[task].fetch_add(1, Ordering::Relaxed);
-                    wakers[task].wake_by_ref();
-                }
-            })
-        })
-        .collect();
-    loop {
-        let turn = executor.turn(Budget::Batch);
-        assert!(turn.polled <= TASKS, "each at most once in a batch");
-        if seen.borrow().iter().sum::<usize>() == THREADS * WAKES {
-            break;
-        }
-        if turn.next != Next::Ready {
-            rung.recv_timeout(LONG).expect("no wake is lost");
-        }
-    }
-    threads.into_iter().for_each(|thread| thread.join().expect("it is well"));
-    assert!(executor.run_until_idle().polled <= TASKS, "nothing has piled up");
-    assert_balances(&executor);
 }
 
 // ---- Foreign wakers that panic ----------------------------------------------------

@@ -15,6 +15,8 @@ pub struct Seeds {
     without: Vec<String>,
     /// Where the seed is noted that is being tried: of one that kills the process.
     at: Option<File>,
+    /// A number made of all that the programs have said, if it is asked for.
+    said: Option<u64>,
     pub tried: u64,
     pub reordered: u64,
     pub unanswered: u64,
@@ -37,6 +39,7 @@ impl Seeds {
             at: std::env::var_os("HEARKEN_AT").map(|path| {
                 File::create(&path).unwrap_or_else(|error| panic!("creating {path:?}: {error}"))
             }),
+            said: (text("HEARKEN_HASH") == "1").then_some(0xcbf2_9ce4_8422_2325),
             tried: 0,
             reordered: 0,
             unanswered: 0,
@@ -71,13 +74,26 @@ impl Seeds {
         true
     }
 
+    /// Takes note of what a program has said (FNV-1a: Fowler, Noll and Vo).
+    #[allow(dead_code)] // not every model does
+    pub fn note(&mut self, log: impl FnOnce() -> String) {
+        if let Some(said) = &mut self.said {
+            for byte in log().bytes() {
+                *said = (*said ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+    }
+
     /// Prints the figures.
     ///
     /// # Panics
     ///
     /// If there were faults.
     pub fn close(self) {
-        let Seeds { tried, reordered, unanswered, faults, .. } = self;
+        let Seeds { tried, reordered, unanswered, faults, said, .. } = self;
+        if let Some(said) = said {
+            println!("what they said: {said:016x}");
+        }
         println!(
             "programs: {tried} tried, {reordered} in another order, \
              {unanswered} without one answer, {faults} faults"

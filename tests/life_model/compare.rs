@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What came of a program.
 enum Comparison {
-    Same,
+    /// What the library has said.
+    Same(Log),
     /// It waits for ever, for another thread; the library is not asked.
     NoAnswer,
     /// The logs, side by side.
@@ -28,7 +29,7 @@ pub fn try_seeds(programs: u64, style: Style) {
             continue;
         }
         match compare(&program) {
-            Comparison::Same => {}
+            Comparison::Same(log) => seeds.note(|| format!("{log:?}")),
             Comparison::NoAnswer => seeds.unanswered += 1,
             Comparison::Different(_) => {
                 seeds.faults += 1;
@@ -60,7 +61,7 @@ fn compare(program: &Program) -> Comparison {
     let got = catch_unwind(AssertUnwindSafe(|| real::run(program)));
     let got = got.unwrap_or_else(|_| died("the executor panicked"));
     match wanted.allows(&got) {
-        true => Comparison::Same,
+        true => Comparison::Same(got),
         false => Comparison::Different(wanted.beside(&got)),
     }
 }
@@ -69,7 +70,7 @@ fn compare(program: &Program) -> Comparison {
 pub fn difference(program: &Program) -> Option<String> {
     match compare(program) {
         Comparison::Different(logs) => Some(logs),
-        Comparison::Same | Comparison::NoAnswer => None,
+        Comparison::Same(_) | Comparison::NoAnswer => None,
     }
 }
 

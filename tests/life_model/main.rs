@@ -25,12 +25,14 @@
 //!
 //! Each test below is a *kind*, a style of programs. More of each kind than by
 //! default, from another seed on; only such whose text (`{:?}`) has not some words;
-//! not only the first fault; and a file whose last line is the seed that is being
-//! tried, in case the process dies:
+//! not only the first fault; a number made of all that was said, to be compared with
+//! that of another run or another build; and a file whose last line is the seed that
+//! is being tried, in case the process dies:
 //!
 //! ```text
 //! HEARKEN_SEEDS=100000 HEARKEN_FIRST_SEED=5000 cargo test --test life_model
 //! HEARKEN_WITHOUT="Throw Tick" HEARKEN_FAULTS=20 cargo test --test life_model
+//! HEARKEN_HASH=1 cargo test --test life_model -- --nocapture
 //! HEARKEN_AT=last-seed cargo test --test life_model -- --exact timers_fire_when_the_model_says
 //! ```
 //!
