@@ -63,7 +63,8 @@ impl Pair {
         }
         let place = place % self.held.len();
         let (_, key, at) = self.held.swap_remove(place);
-        assert_eq!(self.wheel.remove(key).is_some(), at.is_some(), "it waits or has fired");
+        assert_eq!(self.wheel.has_fired(&key), at.is_none(), "it waits or has fired");
+        assert!(self.wheel.remove(key).is_none(), "a task has a name, and no waker");
         if let Some(at) = at {
             self.map.remove(&at);
         }
