@@ -119,6 +119,7 @@ impl Generator {
                 12 if stops && self.random.one_in(2) => Host::ShutDown,
                 13 | 14 if self.style == Style::Interrupts => Host::Do(deed(Act::Interrupt)),
                 15 if self.style == Style::Timers => Host::Advance(self.random.below(9) as Moment),
+                16 if self.random.one_in(2) => Host::Until(self.random.below(3) as Moment),
                 _ => Host::Do(self.deed(Place::Host)),
             };
             host.push(one);

@@ -89,6 +89,8 @@ pub enum Host {
     Turn,
     /// `turn(Budget::Polls(..))`
     Polls(usize),
+    /// `turn(Budget::Until(now + ..))`
+    Until(Moment),
     RunUntilIdle,
     /// The clock is moved on.
     Advance(Moment),

@@ -83,7 +83,7 @@ impl Cut {
             match host {
                 Host::Do(deed) => self.deed(deed),
                 Host::BlockOn(body) => self.body(body),
-                Host::RunUntilIdle | Host::Polls(_) => self.instead(host, Host::Turn),
+                Host::RunUntilIdle | Host::Polls(_) | Host::Until(_) => self.instead(host, Host::Turn),
                 Host::Advance(by) => self.instead(by, 1),
                 _ => {}
             }

@@ -24,6 +24,16 @@ pub struct Callback {
     pub deeds: Vec<Deed>,
 }
 
+/// How much of the batch.
+#[derive(Clone, Copy)]
+pub enum Budget {
+    Batch,
+    Polls(usize),
+    /// What can be begun before this moment. Nobody moves the clock in a turn, and what
+    /// it jumps by itself it jumps before.
+    Until(Moment),
+}
+
 /// When to come back.
 #[derive(PartialEq, Debug)]
 pub enum Next {
@@ -67,8 +77,7 @@ impl World {
         }
     }
 
-    /// At most so much of the batch.
-    pub(super) fn turn(&mut self, budget: Option<usize>) -> Turned {
+    pub(super) fn turn(&mut self, budget: Budget) -> Turned {
         self.turns += 1;
         self.in_turn = true;
         let there_before = self.ledger.spawned;
@@ -81,7 +90,12 @@ impl World {
         let jumped = self.fire_timers();
         let mut polled = 0;
         for _ in 0..self.queue.len() {
-            if budget.is_some_and(|most| polled >= most) {
+            let is_over = match budget {
+                Budget::Batch => false,
+                Budget::Polls(most) => polled >= most,
+                Budget::Until(end) => self.now >= end,
+            };
+            if is_over {
                 break;
             }
             polled += match self.queue.pop_front() {
@@ -96,7 +110,7 @@ impl World {
         Turned { polled, jumped }
     }
 
-    pub(super) fn say_turn(&mut self, budget: Option<usize>) {
+    pub(super) fn say_turn(&mut self, budget: Budget) {
         let turned = self.turn(budget);
         self.say_turned(&turned);
     }
@@ -115,7 +129,7 @@ impl World {
     pub(super) fn run_until_idle(&mut self) {
         let mut sum = Turned { polled: 0, jumped: 0 };
         loop {
-            let turned = self.turn(None);
+            let turned = self.turn(Budget::Batch);
             sum.polled += turned.polled;
             sum.jumped += turned.jumped;
             let goes_on = match self.next() {

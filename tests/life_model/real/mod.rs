@@ -32,6 +32,10 @@ pub fn run(program: &Program) -> Log {
             Host::Do(deed) => as_the_host(&stage, || stage.deed(deed)),
             Host::Turn => say_turn(&stage, &executor.turn(Budget::Batch)),
             Host::Polls(most) => say_turn(&stage, &executor.turn(Budget::Polls(*most))),
+            Host::Until(by) => {
+                let end = executor.now() + Duration::from_millis(*by);
+                say_turn(&stage, &executor.turn(Budget::Until(end)));
+            }
             Host::RunUntilIdle => say_turn(&stage, &executor.run_until_idle()),
             Host::Advance(by) => stage.clock.advance(Duration::from_millis(*by)),
             Host::BlockOn(body) => {
