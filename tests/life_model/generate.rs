@@ -287,6 +287,7 @@ impl Generator {
             27 if self.style == Style::Timers => Act::DropTimer(self.timer()),
             28 | 29 if may_panic => Act::Panic,
             30 => Act::Wake,
+            31 if self.random.one_in(2) => Act::WakeElsewhere,
             _ => Act::Say,
         }
     }

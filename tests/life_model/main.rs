@@ -20,8 +20,8 @@
 //! every future, value and error must have been dropped once.
 //!
 //! It is *not* about cancellation inside of a task, which has a model of its own
-//! (`tests/cancellation_model/`): a task has one scope at most here. Nor is it
-//! about other threads.
+//! (`tests/cancellation_model/`): a task has one scope at most here. Of other threads
+//! it has one that wakes, and is waited for.
 //!
 //! Each test below is a *kind*, a style of programs. More of each kind than by
 //! default, from another seed on; only such whose text (`{:?}`) has not some words;

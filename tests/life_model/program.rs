@@ -146,6 +146,8 @@ pub enum Act {
     DropTimer(Slot),
     /// Wakes the task that has given its waker last, for nothing.
     Wake,
+    /// The same, by another thread, which is waited for.
+    WakeElsewhere,
     /// `panic!(..)`; not while something unwinds.
     Panic,
 }

@@ -85,6 +85,8 @@ impl World {
             self.report(Report::of(Kind::Interrupted));
         }
         for task in std::mem::take(&mut self.woken) {
+            // Who has the place of one that has ended may be polled for nothing.
+            self.is_doubtful |= self.tasks[task].is_finished();
             self.wake(task);
         }
         let jumped = self.fire_timers();
