@@ -15,7 +15,7 @@
 //! | `generate.rs`, `compare.rs`, `shrink.rs` | random programs, compared and shrunk |
 //!
 //! Nothing is sorted: what happens at one moment happens in one order, since the
-//! queue is one, first in, first out. After each thing that the host does the
+//! queue is one, first in, first out, or in the order that a seed says. After each thing that the host does the
 //! ledger, the clock and the next deadline must be the model's, and at the end
 //! every future, value and error must have been dropped once.
 //!

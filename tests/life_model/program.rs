@@ -41,6 +41,8 @@ pub struct Settings {
     pub closed_world: bool,
     pub debug: bool,
     pub max_tasks: usize,
+    /// The order within a batch is drawn from this.
+    pub shuffle: Option<u64>,
     /// It has no handler of its own.
     pub default_handler: bool,
     /// What the default handler writes is read, and counted.

@@ -75,13 +75,13 @@ impl World {
         Ok(())
     }
 
-    /// By way of the inbox: the next turn takes it in.
+    /// By way of the inbox: the next turn takes it in, also after the shutdown, when
+    /// nobody is there any more.
     fn wake_from_outside(&mut self) {
         if let Some(task) = self.waker
-            && !self.is_closed()
+            && self.phase != Phase::Gone
         {
             self.woken.push(task);
-            self.is_doubtful |= self.tasks[task].is_finished();
         }
     }
 

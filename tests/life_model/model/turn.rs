@@ -5,6 +5,7 @@ use super::handles::words_of;
 use super::outcome::{About, Error, Panic, Report};
 use super::{Phase, TaskAt, World};
 use crate::program::{Deed, Kind, Moment, Verdict};
+use crate::random::Random;
 use std::collections::VecDeque;
 
 /// What stands in the queue.
@@ -32,6 +33,29 @@ pub enum Budget {
     /// What can be begun before this moment. Nobody moves the clock in a turn, and what
     /// it jumps by itself it jumps before.
     Until(Moment),
+}
+
+/// The order within a batch: by Fisher and Yates, from the back. What a budget has left
+/// keeps its order, before those who came later.
+pub struct Shuffle {
+    random: Random,
+    /// So many of the queue have their order.
+    drawn: usize,
+}
+
+impl Shuffle {
+    pub fn new(seed: u64) -> Shuffle {
+        Shuffle { random: Random(seed), drawn: 0 }
+    }
+
+    fn draw(&mut self, queue: &mut [Entry]) {
+        let newcomers = &mut queue[self.drawn..];
+        for last in (1..newcomers.len()).rev() {
+            let drawn = u128::from(self.random.next()) * (last as u128 + 1);
+            newcomers.swap(last, (drawn >> 64) as usize);
+        }
+        self.drawn = queue.len();
+    }
 }
 
 /// When to come back.
@@ -86,11 +110,14 @@ impl World {
         }
         for task in std::mem::take(&mut self.woken) {
             // Who has the place of one that has ended may be polled for nothing.
-            self.is_doubtful |= self.tasks[task].is_finished();
+            self.is_doubtful |= self.tasks[task].is_finished() && !self.is_closed();
             self.wake(task);
         }
         let jumped = self.fire_timers();
         let mut polled = 0;
+        if let Some(shuffle) = &mut self.shuffle {
+            shuffle.draw(self.queue.make_contiguous());
+        }
         for _ in 0..self.queue.len() {
             let is_over = match budget {
                 Budget::Batch => false,
@@ -100,6 +127,7 @@ impl World {
             if is_over {
                 break;
             }
+            self.shuffle.iter_mut().for_each(|shuffle| shuffle.drawn -= 1);
             polled += match self.queue.pop_front() {
                 Some(Entry::Callback) => usize::from(self.run_callback()),
                 Some(Entry::Task(task)) => usize::from(self.run_task(task)),

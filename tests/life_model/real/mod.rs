@@ -86,12 +86,15 @@ fn build(program: &Program, stage: &Rc<Stage>) -> Executor {
     let settings = &program.settings;
     let (stage, mut rules) = (Rc::downgrade(stage), program.rules.clone());
     let clock = stage.upgrade().expect("it is here").clock.clone();
-    let builder = Executor::builder()
+    let mut builder = Executor::builder()
         .clock(clock)
         .grace(settings.grace.map(Duration::from_millis))
         .closed_world(settings.closed_world)
         .debug(settings.debug)
         .max_tasks(settings.max_tasks);
+    if let Some(seed) = settings.shuffle {
+        builder = builder.shuffle(seed);
+    }
     if settings.default_handler {
         return builder.build();
     }
