@@ -6,9 +6,10 @@
 
     cargo run --release -p hearken-peers -- --json benches/results/DATE-peers.json --date DATE
     cargo run --release -p hearken-peers --bin scale -- --json benches/results/DATE-scale.json --date DATE
-    uv run benches/plots.py benches/results/DATE-peers.json benches/results/DATE-scale.json
+    cargo run --release -p hearken-peers --bin waiting -- --json benches/results/DATE-waiting.json --date DATE
+    uv run benches/plots.py benches/results/DATE-*.json
 
-Any Python with matplotlib will do in place of uv. A file of either kind may be
+Any Python with matplotlib will do in place of uv. A file of any kind may be
 left out, and its pictures with it; `--out FOLDER` puts them elsewhere.
 
 The same input gives the same files, byte for byte, under the same matplotlib:
@@ -96,8 +97,10 @@ def main():
             bars(results, options.out)
         elif "curves" in results:
             curves(results, options.out)
+        elif "turns" in results:
+            turns(results, options.out)
         else:
-            sys.exit(f"{file}: neither rows nor curves in it")
+            sys.exit(f"{file}: neither rows, nor curves, nor turns in it")
 
 
 # ---- Bars: executors beside one another ---------------------------------------
@@ -214,6 +217,26 @@ def curves(results, out):
     figure_legend(figure, panels[0])
     caption = "when all are alive; dotted: not given back when all are gone"
     finish(figure, results, "Heap of one among n", caption, out / "scale-memory.svg")
+
+
+def turns(results, out):
+    """What a turn costs beside n timers that wait: a panel for each pattern."""
+    by_pattern = {}
+    for curve in results["turns"]:
+        by_pattern.setdefault(curve["pattern"], []).append(curve)
+    figure, panels = curve_panels(len(by_pattern))
+    for panel, (name, group) in zip(panels, by_pattern.items()):
+        for look, curve in looks(group):
+            points = curve["points"]
+            panel.semilogx(
+                [at["n"] for at in points], [at["instructions"] for at in points], **look
+            )
+        most = max(at["instructions"] for curve in group for at in curve["points"])
+        panel.set_ylim(0, most * 1.2)
+        label(panel, name, "instructions a turn")
+    figure_legend(figure, panels[0])
+    caption = "two limits set and dropped, and the next deadline asked"
+    finish(figure, results, "A turn beside n timers that wait", caption, out / "waiting.svg")
 
 
 def curve_panels(count):

@@ -42,7 +42,9 @@ const SHORT: usize = 32;
 /// No timer: an index that is never reached.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// In this order it has no gaps, also where the compiler draws another for what has none.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Timer {
     pub(crate) deadline: Instant,
     /// Whom it wakes, as the wheel knows it.

@@ -12,7 +12,7 @@
 //! what the handler raises is lost. Here a `Drop` only queues.
 
 use crate::id::TaskId;
-use crate::outcome::{Panicked, quietly};
+use crate::outcome::{Panicked, catch};
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
@@ -334,8 +334,7 @@ impl Handler for DefaultHandler {
             // Formatted first: the error is foreign, and may panic or write to
             // standard error itself. Where nobody listens, there is nobody to
             // tell that nobody listens.
-            let text = quietly(|| format!("{report}\n")).unwrap_or_else(|payload| {
-                std::mem::forget(payload);
+            let text = catch(|| format!("{report}\n")).unwrap_or_else(|_| {
                 format!("hearken: {} (its error panicked when printed)\n", report.message())
             });
             let _ = std::io::stderr().lock().write_all(text.as_bytes());

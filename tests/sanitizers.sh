@@ -42,8 +42,20 @@ run_part() {
     case $part in
     address) ASAN_OPTIONS=detect_leaks=0 under -Zsanitizer=address --lib --tests ;;
     leaks)
-        # One forgets futures, some end the process or are killed by a child of theirs.
-        part=address under -Zsanitizer=address --lib --tests -- --skip forget --skip leak
+        # These lose memory because they are about that: who forgets a future; a set of
+        # futures-util that is lost when several of its members panic in their drop; and
+        # what is thrown by the drop of what was thrown, which is forgotten, since its
+        # drop might throw in its turn. Random programs that do so are left out, too.
+        local lossy=(
+            a_forgotten_scope_neither_swallows_nor_blocks_a_request
+            a_task_with_nothing_but_ghosts_is_dropped
+            what_was_on_its_way_out_of_a_body_that_has_ended_is_told_to_the_group
+            a_set_of_futures_that_panic_as_they_are_dropped_ends_with_its_task
+            a_payload_whose_drop_panics_is_dropped_quietly
+            a_payload_that_panics_when_it_is_dropped_does_not_escape
+        )
+        part=address HEARKEN_WITHOUT="Forget Bomb Throw" \
+            under -Zsanitizer=address --lib --tests -- "${lossy[@]/#/--skip=}"
         ;;
     thread)
         # What libtest itself does with its threads is not looked at; nor what is behind a
@@ -62,7 +74,7 @@ run_part() {
         # Each test is a process of its own, and a panic that is caught elsewhere is its
         # end here.
         under "-Cpanic=abort -Zpanic-abort-tests" --test time --test turns --test scopes \
-            --test wakes -- --skip panic
+            --test wakes -- --skip panic --skip a_turn_inside_of_a_turn
         ;;
     *) echo "there is no part $part" >&2 && return 1 ;;
     esac

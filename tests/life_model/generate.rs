@@ -21,7 +21,8 @@ pub fn generate(seed: u64, style: Style) -> Program {
     let mut random = Random(seed);
     let size = if seed % 16 == 15 { 20 + random.below(20) } else { 4 + random.below(12) };
     let mut generator = Generator { random, style, left: size as isize };
-    let settings = generator.settings();
+    let mut settings = generator.settings();
+    settings.shuffle = (seed % 8 == 5).then_some(seed);
     let most = if style == Style::Handlers { 5 } else { 3 };
     let rules = (0..generator.random.below(most)).map(|_| generator.rule()).collect();
     let host = generator.host();
@@ -54,6 +55,7 @@ impl Generator {
             closed_world: !random.one_in(4),
             debug: random.one_in(4),
             max_tasks: if random.one_in(8) { 2 } else { 1000 },
+            shuffle: None,
             default_handler: self.style == Style::Handlers && random.one_in(4),
             reads_stderr: self.style == Style::Handlers,
         }
@@ -119,6 +121,7 @@ impl Generator {
                 12 if stops && self.random.one_in(2) => Host::ShutDown,
                 13 | 14 if self.style == Style::Interrupts => Host::Do(deed(Act::Interrupt)),
                 15 if self.style == Style::Timers => Host::Advance(self.random.below(9) as Moment),
+                16 if self.random.one_in(2) => Host::Until(self.random.below(3) as Moment),
                 _ => Host::Do(self.deed(Place::Host)),
             };
             host.push(one);
@@ -286,6 +289,7 @@ impl Generator {
             27 if self.style == Style::Timers => Act::DropTimer(self.timer()),
             28 | 29 if may_panic => Act::Panic,
             30 => Act::Wake,
+            31 if self.random.one_in(2) => Act::WakeElsewhere,
             _ => Act::Say,
         }
     }

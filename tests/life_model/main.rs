@@ -15,13 +15,13 @@
 //! | `generate.rs`, `compare.rs`, `shrink.rs` | random programs, compared and shrunk |
 //!
 //! Nothing is sorted: what happens at one moment happens in one order, since the
-//! queue is one, first in, first out. After each thing that the host does the
+//! queue is one, first in, first out, or in the order that a seed says. After each thing that the host does the
 //! ledger, the clock and the next deadline must be the model's, and at the end
 //! every future, value and error must have been dropped once.
 //!
 //! It is *not* about cancellation inside of a task, which has a model of its own
-//! (`tests/cancellation_model/`): a task has one scope at most here. Nor is it
-//! about other threads.
+//! (`tests/cancellation_model/`): a task has one scope at most here. Of other threads
+//! it has one that wakes, and is waited for.
 //!
 //! Each test below is a *kind*, a style of programs. More of each kind than by
 //! default, from another seed on; only such whose text (`{:?}`) has not some words;

@@ -41,6 +41,8 @@ pub struct Settings {
     pub closed_world: bool,
     pub debug: bool,
     pub max_tasks: usize,
+    /// The order within a batch is drawn from this.
+    pub shuffle: Option<u64>,
     /// It has no handler of its own.
     pub default_handler: bool,
     /// What the default handler writes is read, and counted.
@@ -89,6 +91,8 @@ pub enum Host {
     Turn,
     /// `turn(Budget::Polls(..))`
     Polls(usize),
+    /// `turn(Budget::Until(now + ..))`
+    Until(Moment),
     RunUntilIdle,
     /// The clock is moved on.
     Advance(Moment),
@@ -144,6 +148,8 @@ pub enum Act {
     DropTimer(Slot),
     /// Wakes the task that has given its waker last, for nothing.
     Wake,
+    /// The same, by another thread, which is waited for.
+    WakeElsewhere,
     /// `panic!(..)`; not while something unwinds.
     Panic,
 }

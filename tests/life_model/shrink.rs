@@ -77,13 +77,16 @@ impl Cut {
         let settings = &mut program.settings;
         self.instead(&mut settings.debug, false);
         self.instead(&mut settings.max_tasks, 1000);
+        self.instead(&mut settings.shuffle, None);
         self.instead(&mut settings.grace, Some(5));
         self.instead(&mut settings.default_handler, false);
         for host in &mut program.host {
             match host {
                 Host::Do(deed) => self.deed(deed),
                 Host::BlockOn(body) => self.body(body),
-                Host::RunUntilIdle | Host::Polls(_) => self.instead(host, Host::Turn),
+                Host::RunUntilIdle | Host::Polls(_) | Host::Until(_) => {
+                    self.instead(host, Host::Turn)
+                }
                 Host::Advance(by) => self.instead(by, 1),
                 _ => {}
             }

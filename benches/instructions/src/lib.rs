@@ -1,7 +1,9 @@
 //! How many instructions this program takes, by callgrind.
 //!
-//! Both programs of this package run themselves under it. They are two so that
+//! The programs of this package run themselves under it. They are several so that
 //! what is compiled for one has no part in what the other counts.
+
+pub mod waiting;
 
 use std::env;
 use std::io::{self, ErrorKind};

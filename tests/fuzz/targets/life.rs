@@ -29,6 +29,7 @@ mod seeds;
 use compare::{difference, quietly};
 use generate::{Style, generate};
 use libfuzzer_sys::fuzz_target;
+use shrink::shrink;
 
 fuzz_target!(|input: &[u8]| {
     quietly();
@@ -36,7 +37,8 @@ fuzz_target!(|input: &[u8]| {
     let styles = [Style::Outcomes, Style::Timers, Style::Shutdown, Style::Interrupts];
     random::draw_from(input);
     let program = generate(u64::from(kind >> 2), styles[usize::from(kind & 3)]);
-    if let Some(logs) = difference(&program) {
-        panic!("{program}\n{logs}");
+    if difference(&program).is_some() {
+        let (shrunk, _) = shrink(program, |smaller| difference(smaller).is_some());
+        panic!("{shrunk}\n{}", difference(&shrunk).unwrap_or_default());
     }
 });

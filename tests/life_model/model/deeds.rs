@@ -56,13 +56,9 @@ impl World {
             Act::DropTimer(slot) => self.drop_timer(*slot),
             Act::Wake => match self.waker {
                 Some(task) if self.in_turn => self.wake(task),
-                Some(task) if !self.is_closed() => {
-                    // Who has the place of one that has ended may be polled for nothing.
-                    self.is_doubtful |= self.tasks[task].is_finished();
-                    self.woken.push(task);
-                }
-                _ => {}
+                _ => self.wake_from_outside(),
             },
+            Act::WakeElsewhere => self.wake_from_outside(),
             Act::Panic if self.unwinding => {}
             Act::Panic => return Err(Panic::message_of(format!("panic {label}"))),
             Act::Cancel(slot)
@@ -77,6 +73,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// By way of the inbox: the next turn takes it in, also after the shutdown, when
+    /// nobody is there any more.
+    fn wake_from_outside(&mut self) {
+        if let Some(task) = self.waker
+            && self.phase != Phase::Gone
+        {
+            self.woken.push(task);
+        }
     }
 
     // ---- Spawning ------------------------------------------------------------------

@@ -78,8 +78,10 @@ impl World {
         {
             self.is_doubtful |= self.tasks[awaiter].resting.is_forwarded();
         }
-        // The library may wake, for nothing, who has heard of what went outward there.
-        self.is_doubtful |= self.tasks[handle.task].has_sent_outward && !self.is_closed();
+        // The library may wake, for nothing, who has heard of what went outward there; of
+        // one that has overrun a report says so.
+        let is_seen = !self.is_closed() || self.ledger.live > 0;
+        self.is_doubtful |= self.tasks[handle.task].has_sent_outward && is_seen;
         self.asker_gone(handle.task);
     }
 

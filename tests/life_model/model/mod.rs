@@ -30,7 +30,7 @@ use requests::Request;
 use std::collections::{BTreeMap, VecDeque};
 use tasks::Task;
 use time::Sleep;
-use turn::{Callback, Entry};
+use turn::{Budget, Callback, Entry, Shuffle};
 
 /// What a program says. None if it waits for ever, for another thread that might
 /// wake it; or if the library is known to do something else.
@@ -92,6 +92,7 @@ struct World {
     handles: [Option<Handle>; HANDLES],
     // Who is ready?
     queue: VecDeque<Entry>,
+    shuffle: Option<Shuffle>,
     callbacks: VecDeque<Callback>,
     /// Whose waker all can reach.
     waker: Option<TaskAt>,
@@ -140,6 +141,7 @@ impl World {
             tasks: vec![],
             handles: Default::default(),
             queue: VecDeque::new(),
+            shuffle: program.settings.shuffle.map(Shuffle::new),
             callbacks: VecDeque::new(),
             waker: None,
             woken: vec![],
@@ -180,8 +182,9 @@ impl World {
                     self.host_panicked(panic);
                 }
             }
-            Host::Turn => self.say_turn(None),
-            Host::Polls(most) => self.say_turn(Some(*most)),
+            Host::Turn => self.say_turn(Budget::Batch),
+            Host::Polls(most) => self.say_turn(Budget::Polls(*most)),
+            Host::Until(by) => self.say_turn(Budget::Until(self.now + by)),
             Host::RunUntilIdle => self.run_until_idle(),
             Host::Advance(by) => self.now += by,
             Host::BlockOn(body) => self.block_on(body)?,

@@ -2,7 +2,7 @@
 
 use super::outcome::{Outcome, Report};
 use super::requests::Request;
-use super::turn::Next;
+use super::turn::{Budget, Next};
 use super::{Phase, TaskAt, World};
 use crate::program::{Body, Kind};
 
@@ -203,7 +203,7 @@ impl World {
     /// Whether it has stalled.
     fn drive(&mut self, main: TaskAt) -> Option<bool> {
         loop {
-            self.turn(None);
+            self.turn(Budget::Batch);
             if self.tasks[main].is_finished() {
                 return Some(false);
             }
@@ -280,7 +280,7 @@ impl World {
             return;
         }
         for _ in 0..MOST_ROUNDS {
-            self.turn(Some(0));
+            self.turn(Budget::Polls(0));
             if self.pressed == 0 {
                 break;
             }
@@ -298,7 +298,7 @@ impl World {
         let found = self.ledger.live;
         drop(self.begin_to_stop(None));
         loop {
-            self.turn(None);
+            self.turn(Budget::Batch);
             let all_done = self.ledger.live == 0 && self.next() != Next::Ready;
             if all_done || self.is_over() || self.interrupts >= 3 {
                 break;

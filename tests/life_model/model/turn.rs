@@ -5,6 +5,7 @@ use super::handles::words_of;
 use super::outcome::{About, Error, Panic, Report};
 use super::{Phase, TaskAt, World};
 use crate::program::{Deed, Kind, Moment, Verdict};
+use crate::random::Random;
 use std::collections::VecDeque;
 
 /// What stands in the queue.
@@ -22,6 +23,39 @@ pub struct Callback {
     pub label: u32,
     pub looks: bool,
     pub deeds: Vec<Deed>,
+}
+
+/// How much of the batch.
+#[derive(Clone, Copy)]
+pub enum Budget {
+    Batch,
+    Polls(usize),
+    /// What can be begun before this moment. Nobody moves the clock in a turn, and what
+    /// it jumps by itself it jumps before.
+    Until(Moment),
+}
+
+/// The order within a batch: by Fisher and Yates, from the back. What a budget has left
+/// keeps its order, before those who came later.
+pub struct Shuffle {
+    random: Random,
+    /// So many of the queue have their order.
+    drawn: usize,
+}
+
+impl Shuffle {
+    pub fn new(seed: u64) -> Shuffle {
+        Shuffle { random: Random(seed), drawn: 0 }
+    }
+
+    fn draw(&mut self, queue: &mut [Entry]) {
+        let newcomers = &mut queue[self.drawn..];
+        for last in (1..newcomers.len()).rev() {
+            let drawn = u128::from(self.random.next()) * (last as u128 + 1);
+            newcomers.swap(last, (drawn >> 64) as usize);
+        }
+        self.drawn = queue.len();
+    }
 }
 
 /// When to come back.
@@ -67,8 +101,7 @@ impl World {
         }
     }
 
-    /// At most so much of the batch.
-    pub(super) fn turn(&mut self, budget: Option<usize>) -> Turned {
+    pub(super) fn turn(&mut self, budget: Budget) -> Turned {
         self.turns += 1;
         self.in_turn = true;
         let there_before = self.ledger.spawned;
@@ -76,14 +109,25 @@ impl World {
             self.report(Report::of(Kind::Interrupted));
         }
         for task in std::mem::take(&mut self.woken) {
+            // Who has the place of one that has ended may be polled for nothing.
+            self.is_doubtful |= self.tasks[task].is_finished() && !self.is_closed();
             self.wake(task);
         }
         let jumped = self.fire_timers();
         let mut polled = 0;
+        if let Some(shuffle) = &mut self.shuffle {
+            shuffle.draw(self.queue.make_contiguous());
+        }
         for _ in 0..self.queue.len() {
-            if budget.is_some_and(|most| polled >= most) {
+            let is_over = match budget {
+                Budget::Batch => false,
+                Budget::Polls(most) => polled >= most,
+                Budget::Until(end) => self.now >= end,
+            };
+            if is_over {
                 break;
             }
+            self.shuffle.iter_mut().for_each(|shuffle| shuffle.drawn -= 1);
             polled += match self.queue.pop_front() {
                 Some(Entry::Callback) => usize::from(self.run_callback()),
                 Some(Entry::Task(task)) => usize::from(self.run_task(task)),
@@ -96,7 +140,7 @@ impl World {
         Turned { polled, jumped }
     }
 
-    pub(super) fn say_turn(&mut self, budget: Option<usize>) {
+    pub(super) fn say_turn(&mut self, budget: Budget) {
         let turned = self.turn(budget);
         self.say_turned(&turned);
     }
@@ -115,7 +159,7 @@ impl World {
     pub(super) fn run_until_idle(&mut self) {
         let mut sum = Turned { polled: 0, jumped: 0 };
         loop {
-            let turned = self.turn(None);
+            let turned = self.turn(Budget::Batch);
             sum.polled += turned.polled;
             sum.jumped += turned.jumped;
             let goes_on = match self.next() {

@@ -41,6 +41,12 @@ impl Stage {
                 let waker = self.waker.borrow();
                 waker.iter().for_each(Waker::wake_by_ref);
             }
+            Act::WakeElsewhere => {
+                if let Some(waker) = self.waker.borrow().clone() {
+                    let woken = std::thread::spawn(move || waker.wake());
+                    woken.join().expect("a wake does not panic");
+                }
+            }
             Act::Panic if self.gone.get() || std::thread::panicking() => {}
             Act::Panic => panic!("panic {label}"),
             Act::Cancel(slot)

@@ -32,6 +32,10 @@ pub fn run(program: &Program) -> Log {
             Host::Do(deed) => as_the_host(&stage, || stage.deed(deed)),
             Host::Turn => say_turn(&stage, &executor.turn(Budget::Batch)),
             Host::Polls(most) => say_turn(&stage, &executor.turn(Budget::Polls(*most))),
+            Host::Until(by) => {
+                let end = executor.now() + Duration::from_millis(*by);
+                say_turn(&stage, &executor.turn(Budget::Until(end)));
+            }
             Host::RunUntilIdle => say_turn(&stage, &executor.run_until_idle()),
             Host::Advance(by) => stage.clock.advance(Duration::from_millis(*by)),
             Host::BlockOn(body) => {
@@ -82,12 +86,15 @@ fn build(program: &Program, stage: &Rc<Stage>) -> Executor {
     let settings = &program.settings;
     let (stage, mut rules) = (Rc::downgrade(stage), program.rules.clone());
     let clock = stage.upgrade().expect("it is here").clock.clone();
-    let builder = Executor::builder()
+    let mut builder = Executor::builder()
         .clock(clock)
         .grace(settings.grace.map(Duration::from_millis))
         .closed_world(settings.closed_world)
         .debug(settings.debug)
         .max_tasks(settings.max_tasks);
+    if let Some(seed) = settings.shuffle {
+        builder = builder.shuffle(seed);
+    }
     if settings.default_handler {
         return builder.build();
     }
