@@ -15,7 +15,8 @@ use std::thread;
 
 use common::{Heard, OnDrop, Spilled, World, hushed, secs, waiting};
 use hearken::{
-    Clock, Executor, Instant, Interrupter, ReportKind, RunError, TaskError, Verdict, sleep,
+    Clock, Executor, Instant, Interrupter, ManualClock, ReportKind, RunError, TaskError, Verdict,
+    sleep,
 };
 
 /// That it was interrupted, and that the next main is not.
@@ -328,6 +329,32 @@ fn a_closed_world_whose_clock_panics_is_given_up() {
     let answer = executor.block_on(sleeping());
     assert!(matches!(answer, Err(RunError::Stalled(_))), "{answer:?}");
     assert_eq!(heard.count(ReportKind::CallbackPanicked), 1);
+}
+
+// promise 8.3, 10.7: in a world that is open another thread may end the wait.
+#[test]
+fn an_open_world_whose_clock_panics_or_stands_still_waits_for_other_threads() {
+    for panics in [true, false] {
+        let heard = Heard::default();
+        let builder = Executor::builder().handler(heard.handler());
+        let executor = match panics {
+            true => builder.clock(BrokenClock).build(),
+            false => builder.clock(ManualClock::new()).build(),
+        };
+        let interrupter = executor.interrupter();
+        let (sleeps, is_asleep) = std::sync::mpsc::channel();
+        let interrupts = thread::spawn(move || {
+            is_asleep.recv().expect("the main is polled");
+            interrupter.interrupt();
+        });
+        let answer = executor.block_on(async move {
+            sleeps.send(()).expect("the thread waits");
+            sleeping().await
+        });
+        assert!(matches!(answer, Err(RunError::Interrupted { .. })), "{answer:?}");
+        interrupts.join().expect("it interrupts");
+        assert_eq!(heard.count(ReportKind::CallbackPanicked) > 0, panics);
+    }
 }
 
 // ---- A report, when nobody looks any more ----------------------------------------------
