@@ -357,6 +357,41 @@ fn an_open_world_whose_clock_panics_or_stands_still_waits_for_other_threads() {
     }
 }
 
+/// A clock that panics when it is asked to jump.
+struct RootedClock;
+
+impl Clock for RootedClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn jump_to(&self, _: Instant) -> bool {
+        hushed(|| panic!("rooted"))
+    }
+
+    fn until(&self, _: Instant) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+// promise 7.4, 10.7
+#[test]
+fn a_clock_that_panics_when_it_is_to_jump_has_not_jumped() {
+    let heard = Heard::default();
+    let executor = Executor::builder().clock(RootedClock).handler(heard.handler()).build();
+    let task = executor.spawn(sleeping());
+    executor.run_until_idle();
+    assert!(!task.is_finished());
+    assert_eq!(executor.next_deadline(), Some(Instant::ZERO + secs(1)));
+    executor.run_until_idle(); // it was the last thing that was done
+    let notes = heard.notes();
+    assert!(!notes.is_empty());
+    let is_that = |error: &str| error == "panicked: rooted";
+    assert!(notes.iter().all(|note| note.error.as_deref().is_some_and(is_that)), "{notes:?}");
+    drop(task);
+    executor.shut_down();
+}
+
 // ---- A report, when nobody looks any more ----------------------------------------------
 
 // promise 3.8, 8.3
