@@ -15,8 +15,7 @@ use std::thread;
 
 use common::{Heard, OnDrop, Spilled, World, hushed, secs, waiting};
 use hearken::{
-    Clock, Executor, Instant, Interrupter, ManualClock, ReportKind, RunError, TaskError, Verdict,
-    sleep,
+    Clock, Executor, Instant, Interrupter, ReportKind, RunError, TaskError, Verdict, sleep,
 };
 
 /// That it was interrupted, and that the next main is not.
@@ -331,29 +330,44 @@ fn a_closed_world_whose_clock_panics_is_given_up() {
     assert_eq!(heard.count(ReportKind::CallbackPanicked), 1);
 }
 
+/// A clock that stands still, and says when it is asked how long to sleep; and then
+/// panics, perhaps.
+struct AskedClock {
+    is_asked: std::sync::mpsc::Sender<()>,
+    panics: bool,
+}
+
+impl Clock for AskedClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn until(&self, _: Instant) -> Option<std::time::Duration> {
+        self.is_asked.send(()).expect("the thread listens");
+        if self.panics {
+            hushed(|| panic!("out of order"));
+        }
+        None
+    }
+}
+
 // promise 8.3, 10.7: in a world that is open another thread may end the wait.
 #[test]
 fn an_open_world_whose_clock_panics_or_stands_still_waits_for_other_threads() {
     for panics in [true, false] {
-        let heard = Heard::default();
-        let builder = Executor::builder().handler(heard.handler());
-        let executor = match panics {
-            true => builder.clock(BrokenClock).build(),
-            false => builder.clock(ManualClock::new()).build(),
-        };
+        let (heard, (is_asked, asked)) = (Heard::default(), std::sync::mpsc::channel());
+        let clock = AskedClock { is_asked, panics };
+        let executor = Executor::builder().clock(clock).handler(heard.handler()).build();
         let interrupter = executor.interrupter();
-        let (sleeps, is_asleep) = std::sync::mpsc::channel();
         let interrupts = thread::spawn(move || {
-            is_asleep.recv().expect("the main is polled");
+            asked.recv().expect("the clock is asked");
             interrupter.interrupt();
+            asked // it may be asked once more
         });
-        let answer = executor.block_on(async move {
-            sleeps.send(()).expect("the thread waits");
-            sleeping().await
-        });
+        let answer = executor.block_on(sleeping());
         assert!(matches!(answer, Err(RunError::Interrupted { .. })), "{answer:?}");
-        interrupts.join().expect("it interrupts");
         assert_eq!(heard.count(ReportKind::CallbackPanicked) > 0, panics);
+        drop(interrupts.join().expect("it interrupts"));
     }
 }
 
