@@ -521,3 +521,36 @@ fn outcomes_deep_in_each_other_that_panic_as_they_are_dropped_are_each_reported(
     assert!(tasks.into_iter().eq(1..=DEEP as u64), "each once");
     world.close();
 }
+
+// promise 4.4, 10.7: not a drop, but a waker all the same
+#[test]
+fn a_combinators_waker_that_panics_when_a_request_calls_it_is_reported_and_all_are_told() {
+    let world = World::new();
+    let [one, other] = [(); 2].map(|()| Foreign::that(Op::Wake, || panic!("waker")));
+    let [first, second] = [one.clone(), other.clone()];
+    let task = world.executor.spawn(async move {
+        let mut inner = pin!(scope(pending::<()>()));
+        let mut polls = 0;
+        // By another waker each time, so that it is called by the latest.
+        let told = std::future::poll_fn(|cx| {
+            polls += 1;
+            let foreign = if polls % 2 == 0 { &first } else { &second };
+            if polls < 4 {
+                cx.waker().wake_by_ref();
+            }
+            poll_with(foreign, inner.as_mut())
+        });
+        assert_eq!(told.await.expect_err("it was cancelled").reason(), "enough");
+        Ok(7)
+    });
+    world.executor.run_until_idle();
+    task.cancel_with("enough");
+    hushed(|| world.executor.run_until_idle());
+    assert_eq!(task.result().ok(), Some(&7));
+    let calls = one.count(Op::Wake) + other.count(Op::Wake);
+    assert!(calls > 0, "it was called");
+    assert_eq!(world.heard.count(ReportKind::CallbackPanicked), calls);
+    assert_eq!((one.alive(), other.alive()), (0, 0));
+    drop(task);
+    world.close();
+}

@@ -441,6 +441,7 @@ fn a_group_that_aborts_or_has_ended_gives_the_future_back() {
             let told = scope(pending::<()>()).await;
             let error = g.try_spawn(naps(said.clone(), "late", 1)).unwrap_err();
             assert_eq!(error.kind(), SpawnErrorKind::GroupEnded);
+            assert_eq!(error.to_string(), "the group is being aborted or has ended");
             said.say(error.into_future().await?); // it is whole
             told?;
             Ok(())

@@ -170,6 +170,16 @@ fn those_that_have_tasks_say_how_many() {
     world.close();
 }
 
+// promise 6.7
+#[test]
+#[cfg(all(unix, feature = "signal"))]
+fn whoever_listens_for_ctrl_c_says_whether_it_hears() {
+    let executor = Executor::new();
+    let listening = hearken::ctrl_c(&executor.interrupter()).expect("there is a pipe");
+    let hears = listening.is_listening(); // not if a script has started us by `&`
+    assert_eq!(format!("{listening:?}"), format!("Listening {{ is_listening: {hears} }}"));
+}
+
 // promise 5.4
 #[test]
 fn the_errors_of_a_group_can_be_taken_apart() {
