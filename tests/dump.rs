@@ -192,7 +192,7 @@ fn who_waits_for_several_waits_for_each_and_who_awaits_by_a_foreign_waker_is_kno
     let (executor, _) = standing();
     let first = executor.spawn(pending::<anyhow::Result<()>>());
     let second = executor.spawn(pending::<anyhow::Result<()>>());
-    executor.spawn(async { Ok(drop(gather([first, second]).await)) }).named("waits").detach();
+    executor.spawn(async { Ok(gather([first, second]).await?) }).named("waits").detach();
     let mut third = executor.spawn(pending::<anyhow::Result<()>>());
     let foreign = Foreign::new();
     executor
