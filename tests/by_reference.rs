@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{Play, Transcript, secs};
-use futures::StreamExt;
 use futures::future::select;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use hearken::{
     Elapsed, Group, Task, TaskCancelled, TaskError, finally, gather, group, now, scope, shield,
     sleep, spawn, timeout, yield_now,
@@ -45,6 +45,38 @@ fn a_finally_that_a_deadline_has_cancelled_does_not_cancel_the_task_when_it_is_a
     assert_eq!(play.run(), ["cleaned up"]);
     assert!(matches!(task.take(), Ok(Ok(()))));
     play.close();
+}
+
+/// The scope waits for the shield before it takes what goes outward, and in the meantime
+/// who sends it may not be polled at all.
+// promise 4.7, 4.13
+#[test]
+fn what_a_scope_took_when_its_shield_was_through_is_not_sent_again() {
+    for in_a_set in [false, true] {
+        let play = Play::new();
+        let task = play.start(|said| async move {
+            let mut work = pin!(finally(pending::<anyhow::Result<()>>(), async || Ok(())));
+            let sends = async { drop((&mut work).await) }.boxed_local();
+            let shielded = shield(sleep(secs(1))).boxed_local();
+            let both = match in_a_set {
+                false => futures::future::join(sends, shielded).map(drop).boxed_local(),
+                true => FuturesUnordered::from_iter([sends, shielded])
+                    .for_each(async |()| ())
+                    .boxed_local(),
+            };
+            let told = scope(both).await;
+            said.say(format!("told: {}, at {}", told.is_err(), now()));
+            let again = scope(work).await;
+            let outcome = again.expect("it goes no further than to the first scope");
+            assert!(outcome.unwrap_err().is::<TaskCancelled>());
+            Ok(())
+        });
+        task.cancel();
+        assert_eq!(play.run(), ["told: true, at 1s"]);
+        assert!(task.result().is_ok(), "{in_a_set}");
+        drop(task);
+        play.close();
+    }
 }
 
 /// The same for a request to the task, which a scope has accepted.

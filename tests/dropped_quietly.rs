@@ -469,3 +469,88 @@ fn a_future_that_local_spawn_refuses_is_dropped_quietly() {
     assert!(spawned.expect("nothing leaves it").is_err());
     assert_settled(&world.executor);
 }
+
+// promise 6.8, 10.7
+#[test]
+fn a_hook_that_panics_as_it_is_dropped_goes_quietly_with_its_executor() {
+    /// Panics when it is dropped, with something that does so, too.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(Shrapnel);
+        }
+    }
+
+    struct Shrapnel;
+
+    impl Drop for Shrapnel {
+        fn drop(&mut self) {
+            panic!("payload");
+        }
+    }
+
+    for _ in 0..2 {
+        let bomb = Bomb;
+        let executor = Executor::builder().on_wake(move || _ = &bomb).build();
+        let dropped = hushed(|| catch_unwind(AssertUnwindSafe(|| drop(executor))));
+        assert!(dropped.is_ok(), "nothing leaves the drop");
+        assert_eq!(Executor::new().block_on(async { Ok(7) }).ok(), Some(7), "the next is well");
+    }
+}
+
+// promise 10.7, 3.5
+#[test]
+fn outcomes_deep_in_each_other_that_panic_as_they_are_dropped_are_each_reported() {
+    const DEEP: usize = 200;
+    type Link = (Option<Task<Box<dyn std::any::Any>>>, OnDrop<fn()>);
+    let world = World::new();
+    let mut last: Option<Task<Box<dyn std::any::Any>>> = None;
+    for _ in 0..DEEP {
+        let link: Link = (last.take(), OnDrop(|| panic!("value")));
+        last = Some(world.executor.spawn(async { Ok(Box::new(link) as Box<dyn std::any::Any>) }));
+        world.executor.run_until_idle();
+    }
+    let dropped = hushed(|| catch_unwind(AssertUnwindSafe(|| drop(last))));
+    assert!(dropped.is_ok(), "nothing leaves the drop");
+    world.executor.run_until_idle();
+    let notes = world.heard.notes();
+    assert!(notes.iter().all(|note| note.kind == ReportKind::PanickedInDrop));
+    let mut tasks: Vec<_> = notes.iter().filter_map(|note| note.task).collect();
+    tasks.sort_unstable();
+    assert!(tasks.into_iter().eq(1..=DEEP as u64), "each once");
+    world.close();
+}
+
+// promise 4.4, 10.7: not a drop, but a waker all the same
+#[test]
+fn a_combinators_waker_that_panics_when_a_request_calls_it_is_reported_and_all_are_told() {
+    let world = World::new();
+    let [one, other] = [(); 2].map(|()| Foreign::that(Op::Wake, || panic!("waker")));
+    let [first, second] = [one.clone(), other.clone()];
+    let task = world.executor.spawn(async move {
+        let mut inner = pin!(scope(pending::<()>()));
+        let mut polls = 0;
+        // By another waker each time, so that it is called by the latest.
+        let told = std::future::poll_fn(|cx| {
+            polls += 1;
+            let foreign = if polls % 2 == 0 { &first } else { &second };
+            if polls < 4 {
+                cx.waker().wake_by_ref();
+            }
+            poll_with(foreign, inner.as_mut())
+        });
+        assert_eq!(told.await.expect_err("it was cancelled").reason(), "enough");
+        Ok(7)
+    });
+    world.executor.run_until_idle();
+    task.cancel_with("enough");
+    hushed(|| world.executor.run_until_idle());
+    assert_eq!(task.result().ok(), Some(&7));
+    let calls = one.count(Op::Wake) + other.count(Op::Wake);
+    assert!(calls > 0, "it was called");
+    assert_eq!(world.heard.count(ReportKind::CallbackPanicked), calls);
+    assert_eq!((one.alive(), other.alive()), (0, 0));
+    drop(task);
+    world.close();
+}

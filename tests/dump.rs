@@ -7,12 +7,16 @@
 mod common;
 
 use std::cell::RefCell;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::rc::Rc;
 
+use common::foreign::Foreign;
 use common::{Shelf, World, assert_balances, failed, failing, secs};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use hearken::{
-    Budget, Executor, ManualClock, Task, TaskInfo, TaskState, Verdict, sleep, spawn, yield_now,
+    Budget, Executor, ManualClock, Task, TaskInfo, TaskState, Verdict, gather, sleep, spawn,
+    yield_now,
 };
 
 /// An executor whose clock stands still, and whose reports nobody reads.
@@ -144,6 +148,66 @@ fn the_ready_queue_stands_below_the_tree_in_its_order() {
     executor.run_until_idle();
     assert_eq!(executor.dump().to_string(), "0 tasks at 0ns, 0 ready, 0 timers");
     drop(tasks);
+}
+
+// promise 9.1
+#[test]
+fn a_callback_in_the_queue_is_no_task_that_is_ready() {
+    let (executor, _) = standing();
+    let first = executor.spawn(async { Ok(()) });
+    first.on_done(|_| ());
+    executor.turn(Budget::Polls(1));
+    let second = executor.spawn(pending::<anyhow::Result<()>>());
+    let dump = executor.dump().to_string();
+    assert!(dump.lines().any(|line| line == "ready queue: #2"), "{dump}");
+    drop((first, second));
+}
+
+// promise 9.1
+#[test]
+fn who_awaits_from_inside_of_a_set_is_named_as_well() {
+    for has_callback in [false, true] {
+        let (executor, _) = standing();
+        let child = executor.spawn(pending::<anyhow::Result<()>>()).named("child");
+        if has_callback {
+            child.on_done(|_| ());
+        }
+        let parent = executor
+            .spawn(async move {
+                let mut set: FuturesUnordered<_> = [child].into_iter().collect();
+                _ = set.next().await;
+                Ok(())
+            })
+            .named("parent");
+        executor.run_until_idle();
+        let line = line_of(&executor, "parent");
+        assert!(line.ends_with("waits for task #1"), "{line}");
+        drop(parent);
+    }
+}
+
+// promise 9.1
+#[test]
+fn who_waits_for_several_waits_for_each_and_who_awaits_by_a_foreign_waker_is_known() {
+    let (executor, _) = standing();
+    let first = executor.spawn(pending::<anyhow::Result<()>>());
+    let second = executor.spawn(pending::<anyhow::Result<()>>());
+    executor.spawn(async { Ok(gather([first, second]).await?) }).named("waits").detach();
+    let mut third = executor.spawn(pending::<anyhow::Result<()>>());
+    let foreign = Foreign::new();
+    executor
+        .spawn(std::future::poll_fn(move |_| {
+            let waker = foreign.waker();
+            let mut cx = std::task::Context::from_waker(&waker);
+            std::pin::Pin::new(&mut third).poll(&mut cx).map(|_| Ok(()))
+        }))
+        .named("foreign")
+        .detach();
+    executor.run_until_idle();
+    let line = line_of(&executor, "waits");
+    assert!(line.ends_with("waits for task #1, waits for task #2"), "{line}");
+    let line = line_of(&executor, "foreign");
+    assert!(line.ends_with("waits for task #4"), "{line}");
 }
 
 // promise 9.1

@@ -2,10 +2,12 @@
 
 mod common;
 
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use anyhow::{anyhow, bail};
-use common::{Gate, Play, Spilled, World, hushed, secs};
+use common::{Gate, Play, Shelf, Spilled, World, hushed, poll_once, secs};
 use hearken::{
     Cancelled, CleanupFailed, Panicked, TaskCancelled, TaskError, finally, scope, shield, sleep,
     spawn, timeout, yield_now,
@@ -350,4 +352,112 @@ fn a_failure_is_not_lost_when_a_deadline_stops_the_clean_up() {
     assert_eq!(failed.before().unwrap().downcast_ref(), Some(&Spilled("milk")));
     drop(task);
     play.close();
+}
+
+// promise 4.7
+#[test]
+fn a_body_that_panics_as_it_is_dropped_at_its_end_is_cleaned_up_after() {
+    /// Is ready with 7 at once, and panics when it is dropped.
+    struct Clumsy;
+
+    impl Future for Clumsy {
+        type Output = anyhow::Result<u32>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            Poll::Ready(Ok(7))
+        }
+    }
+
+    impl Drop for Clumsy {
+        fn drop(&mut self) {
+            panic!("slipped");
+        }
+    }
+
+    let play = Play::new();
+    let mut task = hushed(|| {
+        play.start(|said| {
+            finally(Clumsy, async move || {
+                said.say("cleaned up");
+                Ok(())
+            })
+        })
+    });
+    assert_eq!(play.said.lines(), ["cleaned up"]);
+    assert_eq!(said_of(&task.take().expect("it has ended")), "panicked: slipped");
+    drop(task);
+    play.close();
+}
+
+// promise 4.7
+#[test]
+fn a_clean_up_that_fails_after_a_value_says_that_and_no_more() {
+    let play = Play::new();
+    let task = play.start(|_| finally(async { Ok(7) }, async || bail!("the sink is full")));
+    let error = task.error().unwrap().unwrap();
+    assert_eq!(format!("{error:#}"), "the clean-up failed: the sink is full");
+    assert!(error.downcast_ref::<CleanupFailed>().unwrap().before().is_none());
+    drop(task);
+    play.close();
+}
+
+/// A clean-up that passes on what it is told.
+async fn told() -> anyhow::Result<()> {
+    Ok(scope(pending::<()>()).await?)
+}
+
+// promise 4.7
+#[test]
+fn a_clean_up_that_ends_by_a_cancellation_has_not_failed_and_that_goes_outward() {
+    for body_is_cancelled in [false, true] {
+        let play = Play::new();
+        let task = play.start(|said| async move {
+            let body = async move {
+                if body_is_cancelled {
+                    told().await?;
+                }
+                Ok(7)
+            };
+            let told = scope(finally(body, told)).await.expect_err("it goes to the scope around");
+            said.say(told.reason().to_owned());
+            Ok(())
+        });
+        if body_is_cancelled {
+            task.cancel_with("first");
+            assert!(play.run().is_empty(), "the clean-up goes first");
+        }
+        task.cancel_with("now");
+        assert_eq!(play.run(), ["now"], "the latest is told: {body_is_cancelled}");
+        drop(task);
+        play.close();
+    }
+}
+
+// promise 4.7, 4.11
+#[test]
+fn a_token_of_another_task_that_ends_the_clean_up_is_a_failure_of_it() {
+    let play = Play::new();
+    let shelf = Shelf::new();
+    let shelved = shelf.clone();
+    let other = play.start(|_| async move {
+        shelved.put(scope(pending::<()>()).await.expect_err("it is cancelled"));
+        Ok(())
+    });
+    other.cancel_with("theirs");
+    play.run();
+    let token: Cancelled = shelf.take().expect("it was told");
+    let task = play.start(|_| finally(async { Ok(7) }, async move || Err(token.into())));
+    let error = task.error().unwrap().unwrap();
+    assert_eq!(format!("{error:#}"), "the clean-up failed: cancelled: theirs");
+    drop((other, task));
+    play.close();
+}
+
+// promise 4.7
+#[test]
+#[should_panic(expected = "finally polled after it was ready")]
+fn whoever_polls_it_after_its_end_is_told_so() {
+    let mut over = Box::pin(finally(async { Ok(()) }, async || Ok(())));
+    assert!(poll_once(&mut over).is_ready());
+    _ = poll_once(&mut over);
 }

@@ -441,6 +441,7 @@ fn a_group_that_aborts_or_has_ended_gives_the_future_back() {
             let told = scope(pending::<()>()).await;
             let error = g.try_spawn(naps(said.clone(), "late", 1)).unwrap_err();
             assert_eq!(error.kind(), SpawnErrorKind::GroupEnded);
+            assert_eq!(error.to_string(), "the group is being aborted or has ended");
             said.say(error.into_future().await?); // it is whole
             told?;
             Ok(())
@@ -504,6 +505,100 @@ fn a_task_that_goes_on_in_spite_of_it_is_waited_for() {
         Ok(())
     });
     assert_eq!(play.run(), ["tea failed at 1", "stubborn stayed until 6", "spilled tea"]);
+    drop(task);
+    play.close();
+}
+
+// ---- Those that come and go -------------------------------------------------------
+
+// promise 5.4, 10.5
+#[test]
+fn try_spawn_takes_a_task_like_any_other_and_gives_back_what_has_no_room() {
+    let play = Play::with(|builder| builder.max_tasks(2));
+    let task = play.start(|said| async move {
+        let value = group(async |g: Group| {
+            let one = g.try_spawn(naps(said.clone(), "one", 1)).expect("there is room");
+            let full = g.try_spawn(naps(said.clone(), "two", 1)).expect_err("there is none");
+            assert_eq!(full.kind(), SpawnErrorKind::Full);
+            one.detach(); // and the group waits for it
+            said.say(full.into_future().await?);
+            Ok(12)
+        });
+        said.say(format!("{} at {}", value.await?, second()));
+        Ok(())
+    });
+    assert_eq!(play.run(), ["two done at 1", "two", "one done at 1", "12 at 1"]);
+    assert_eq!(task.result().ok(), Some(&()));
+    drop(task);
+    play.close();
+}
+
+// promise 5.4
+#[test]
+fn a_failing_task_cancels_the_young_and_the_old_ones_after_many_have_come_and_gone() {
+    let play = Play::new();
+    let task = play.start(|said| async move {
+        let error = group(async |g: Group| {
+            g.spawn(tidies(said.clone(), "old", 1)).detach();
+            for _ in 0..100 {
+                g.spawn(async { Ok(()) }).await?;
+            }
+            g.spawn(tidies(said.clone(), "young", 1)).detach();
+            g.spawn(fails(said.clone(), "tea", 1)).detach();
+            Ok(())
+        });
+        said.say(words(&error.await.expect_err("one has failed")).join(", "));
+        Ok(())
+    });
+    assert_eq!(
+        play.run(),
+        ["tea failed at 1", "young tidied at 2", "old tidied at 2", "spilled tea"]
+    );
+    assert_eq!(task.result().ok(), Some(&()));
+    drop(task);
+    play.close();
+}
+
+// promise 5.4, 4.12
+#[test]
+fn a_task_that_is_cancelled_alone_and_panics_as_it_is_dropped_fails_the_group() {
+    let play = Play::new();
+    let task = hushed(|| {
+        play.start(|said| async move {
+            let error = group(async |g: Group| {
+                let clumsy = g.spawn(waiting(|| panic!("broken cup")));
+                g.spawn(tidies(said.clone(), "tidy", 1)).detach();
+                yield_now().await;
+                clumsy.cancel();
+                pending::<anyhow::Result<()>>().await
+            });
+            let words = words(&error.await.expect_err("one has panicked"));
+            assert!(words.len() == 1 && words[0].contains("broken cup"), "{words:?}");
+            Ok(())
+        })
+    });
+    assert_eq!(hushed(|| play.run()), ["tidy tidied at 1"]);
+    assert_eq!(task.result().ok(), Some(&()));
+    drop(task);
+    assert!(play.close().unretrieved().is_empty()); // it is in the list
+}
+
+// promise 5.4, 4.12, 3.6
+#[test]
+fn a_task_that_panics_as_it_is_dropped_when_its_group_is_gone_is_reported() {
+    let play = Play::new();
+    let task = play.start(|_| async move {
+        let waits = group(async |g: Group| {
+            g.spawn(waiting(|| panic!("broken cup"))).detach();
+            pending::<anyhow::Result<()>>().await
+        });
+        futures::future::select(Box::pin(waits), Box::pin(yield_now())).await;
+        Ok(()) // the group has lost, and is dropped before its tasks
+    });
+    hushed(|| play.run());
+    assert_eq!(task.result().ok(), Some(&()));
+    let told = play.world.heard.unretrieved();
+    assert!(told.len() == 1 && told[0].contains("broken cup"), "{told:?}");
     drop(task);
     play.close();
 }

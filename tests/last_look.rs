@@ -330,6 +330,82 @@ fn a_closed_world_whose_clock_panics_is_given_up() {
     assert_eq!(heard.count(ReportKind::CallbackPanicked), 1);
 }
 
+/// A clock that stands still, and says when it is asked how long to sleep; and then
+/// panics, perhaps.
+struct AskedClock {
+    is_asked: std::sync::mpsc::Sender<()>,
+    panics: bool,
+}
+
+impl Clock for AskedClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn until(&self, _: Instant) -> Option<std::time::Duration> {
+        self.is_asked.send(()).expect("the thread listens");
+        if self.panics {
+            hushed(|| panic!("out of order"));
+        }
+        None
+    }
+}
+
+// promise 8.3, 10.7: in a world that is open another thread may end the wait.
+#[test]
+fn an_open_world_whose_clock_panics_or_stands_still_waits_for_other_threads() {
+    for panics in [true, false] {
+        let (heard, (is_asked, asked)) = (Heard::default(), std::sync::mpsc::channel());
+        let clock = AskedClock { is_asked, panics };
+        let executor = Executor::builder().clock(clock).handler(heard.handler()).build();
+        let interrupter = executor.interrupter();
+        let interrupts = thread::spawn(move || {
+            asked.recv().expect("the clock is asked");
+            interrupter.interrupt();
+            asked // it may be asked once more
+        });
+        let answer = executor.block_on(sleeping());
+        assert!(matches!(answer, Err(RunError::Interrupted { .. })), "{answer:?}");
+        assert_eq!(heard.count(ReportKind::CallbackPanicked) > 0, panics);
+        drop(interrupts.join().expect("it interrupts"));
+    }
+}
+
+/// A clock that panics when it is asked to jump.
+struct RootedClock;
+
+impl Clock for RootedClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    fn jump_to(&self, _: Instant) -> bool {
+        hushed(|| panic!("rooted"))
+    }
+
+    fn until(&self, _: Instant) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+// promise 7.4, 10.7
+#[test]
+fn a_clock_that_panics_when_it_is_to_jump_has_not_jumped() {
+    let heard = Heard::default();
+    let executor = Executor::builder().clock(RootedClock).handler(heard.handler()).build();
+    let task = executor.spawn(sleeping());
+    executor.run_until_idle();
+    assert!(!task.is_finished());
+    assert_eq!(executor.next_deadline(), Some(Instant::ZERO + secs(1)));
+    executor.run_until_idle(); // it was the last thing that was done
+    let notes = heard.notes();
+    assert!(!notes.is_empty());
+    let is_that = |error: &str| error == "panicked: rooted";
+    assert!(notes.iter().all(|note| note.error.as_deref().is_some_and(is_that)), "{notes:?}");
+    drop(task);
+    executor.shut_down();
+}
+
 // ---- A report, when nobody looks any more ----------------------------------------------
 
 // promise 3.8, 8.3

@@ -179,3 +179,20 @@ fn one_that_no_longer_waits_by_a_handle_takes_nothing_from_the_others() {
     drop((limited, late));
     world.close();
 }
+
+// promise 4.9
+#[test]
+fn a_handle_whose_deadline_has_passed_can_be_moved_no_more() {
+    let world = World::new();
+    let answer = world.executor.block_on(async {
+        let at = now() + seconds(1);
+        let handle = TimeoutHandle::new(Some(at));
+        let limited = timeout_by(&handle, pending::<()>()).await;
+        assert!(limited.is_err() && handle.expired());
+        handle.reschedule(Some(at + seconds(9)));
+        assert_eq!(handle.deadline(), Some(at));
+        Ok(())
+    });
+    assert!(answer.is_ok());
+    world.close();
+}

@@ -7,15 +7,15 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use futures::future::{FutureExt as _, LocalBoxFuture, Shared};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use futures::{pin_mut, select_biased};
 use hearken::{
-    Executor, ManualClock, Report, ReportKind, Task, Verdict, scope, sleep, spawn_infallible,
-    timeout, yield_now,
+    Budget, Executor, ManualClock, Report, ReportKind, Task, Verdict, scope, sleep,
+    spawn_infallible, timeout, yield_now,
 };
 
 fn executor() -> Executor {
@@ -240,6 +240,48 @@ fn of_two_who_share_an_await_only_the_one_that_was_asked_is_cancelled() {
     other.cancel();
     executor.run_until_idle();
     assert!(asked.is_finished() && other.is_finished(), "{}", executor.dump());
+}
+
+// promise 4.11, 7.2: when the task that polled them is dropped, as when it ends.
+#[test]
+fn the_branches_of_a_set_are_told_of_what_comes_in_the_task_that_polls_it_next() {
+    let executor = executor();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let set = Rc::new(RefCell::new(FuturesUnordered::new()));
+    for branch in 0..3 {
+        let told = told.clone();
+        set.borrow_mut().push(async move {
+            let told_of = scope(pending::<()>()).await.expect_err("it waits for ever");
+            told.borrow_mut().push((branch, told_of.reason().to_owned()));
+        });
+    }
+    let polls = |set: &Rc<RefCell<FuturesUnordered<_>>>| {
+        let set = set.clone();
+        executor.spawn(async move {
+            let all = poll_fn(|cx| {
+                while ready!(set.borrow_mut().poll_next_unpin(cx)).is_some() {}
+                Poll::Ready(())
+            });
+            scope(all).await?; // or it is told itself
+            Ok(())
+        })
+    };
+    let first = polls(&set);
+    executor.run_until_idle();
+    (0..3).for_each(|_| executor.interrupter().interrupt());
+    executor.turn(Budget::Polls(0)); // the third interrupt: dropped where it stands
+    assert!(first.is_finished() && told.borrow().is_empty());
+    let bystander = executor.spawn(scope(pending::<()>()).map(|told| Ok(told?)));
+    executor.run_until_idle();
+
+    let second = polls(&set);
+    executor.run_until_idle();
+    second.cancel_with("closing time");
+    executor.run_until_idle();
+    let mut told = told.take();
+    told.sort();
+    assert_eq!(told, [0, 1, 2].map(|branch| (branch, "closing time".to_owned())));
+    assert!(second.is_finished() && !bystander.is_finished());
 }
 
 // ---- Requests that are taken back, and tasks that never were -------------------------------

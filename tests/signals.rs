@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hearken::{
-    Executor, Listening, Report, ReportKind, RunError, Signal, Verdict, ctrl_c, listen_for,
+    Executor, Listening, Report, ReportKind, RunError, Signal, TaskError, Verdict, ctrl_c,
+    listen_for,
 };
 use libc::{SIG_DFL, SIG_IGN, SIGINT, SIGTERM};
 
@@ -444,13 +445,33 @@ const SCENARIOS: [(&str, fn()); 21] = [
             static HELD: Cell<Option<hearken::Task<()>>> = const { Cell::new(None) };
         }
         // It is told when `run` takes no interrupts any more, and Ctrl-C is still its.
-        let answer = hearken::run(async {
-            let task = hearken::spawn(async { Err(PressesWhenPrinted.into()) });
-            hearken::yield_now().await;
-            HELD.set(Some(task));
-            Ok(7)
-        });
-        assert!(matches!(answer, Err(RunError::Interrupted { main: None })), "{answer:?}");
+        for how in ["a value", "a failure", "a panic", "a cancellation", "a shutdown"] {
+            let answer = hearken::run(async move {
+                let task = hearken::spawn(async { Err(PressesWhenPrinted.into()) });
+                hearken::yield_now().await;
+                HELD.set(Some(task));
+                match how {
+                    "a failure" => anyhow::bail!("spilled"),
+                    "a panic" => std::panic::resume_unwind(Box::new("slipped")),
+                    "a cancellation" => _ = hearken::current().cancel(),
+                    "a shutdown" => hearken::request_shut_down("closing time"),
+                    _ => {}
+                }
+                Ok(7)
+            });
+            let is_told = match answer {
+                Err(RunError::Interrupted { main }) => match how {
+                    "a failure" => matches!(main, Some(TaskError::Failed(_))),
+                    "a panic" => matches!(main, Some(TaskError::Panicked(_))),
+                    "a cancellation" => matches!(main, Some(TaskError::Cancelled(_))),
+                    _ => main.is_none(),
+                },
+                // What the program was ended for before.
+                Err(RunError::ShutDown(_)) => how == "a shutdown",
+                _ => false,
+            };
+            assert!(is_told, "{how}");
+        }
         assert_eq!(disposition(SIGINT), SIG_DFL);
     }),
     // MagicStack/uvloop 295: after the first run nobody heard the signals of the next.

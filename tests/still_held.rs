@@ -159,3 +159,22 @@ fn an_interrupt_that_no_turn_took_in_is_told_when_the_executor_is_dropped() {
     drop(executor);
     assert_eq!(heard.kinds(), [ReportKind::Interrupted]);
 }
+
+// promise 3.8, 6.4: what the handler causes at the very end is not left until later.
+#[test]
+fn what_the_handler_reports_as_it_hears_of_a_held_failure_is_told_in_the_same_shutdown() {
+    let heard = Heard::default();
+    let noted = heard.clone();
+    let executor = executor(move |report| {
+        noted.note(report);
+        if report.kind() == ReportKind::StillHeld {
+            hearken::report(Report::new(Spilled("ink")));
+        }
+        Verdict::Proceed
+    });
+    let held = failed(&executor);
+    assert_eq!(executor.shut_down().still_held, 1);
+    assert_eq!(heard.kinds(), [ReportKind::StillHeld, ReportKind::Library]);
+    drop(held);
+    assert_settled(&executor);
+}

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use common::{Play, Spilled, World, assert_settled, failing, secs};
 use hearken::{
     Budget, Cancelled, Executor, Instant, ManualClock, Next, Origin, ReportKind, RunError,
-    Shutdown, TaskError, finally, request_shut_down, scope, shield, sleep, spawn, yield_now,
+    Shutdown, Task, TaskError, finally, request_shut_down, scope, shield, sleep, spawn, yield_now,
 };
 
 /// `hearken::run` listens for Ctrl-C, which is the process's.
@@ -427,6 +427,23 @@ fn a_newcomer_has_its_poll_also_in_a_host_that_gives_small_budgets() {
     world.close();
 }
 
+// promise 6.4
+#[test]
+fn those_that_small_budgets_have_not_come_to_are_asked_when_they_have_had_their_poll() {
+    let world = World::with(|builder| builder.grace(None));
+    world.executor.request_shut_down("enough");
+    let newcomers = [(); 3].map(|()| world.executor.spawn(pending::<anyhow::Result<()>>()));
+    world.executor.turn(Budget::Polls(0));
+    world.executor.turn(Budget::Polls(1));
+    assert_eq!(newcomers.each_ref().map(|it| it.info().polls()), [1, 0, 0]);
+    for _ in 0..6 {
+        world.executor.turn(Budget::Polls(1)); // the poll of each, and its drop
+    }
+    assert!(newcomers.iter().all(Task::is_cancelled), "{}", world.executor.dump());
+    drop(newcomers);
+    world.close();
+}
+
 // promise 6.5
 #[test]
 fn after_a_shutdown_an_interrupt_from_before_is_forgotten() {
@@ -462,6 +479,35 @@ fn a_newcomer_is_asked_once_also_by_an_elder_who_hears_of_the_shutdown_later() {
     assert_eq!(play.world.executor.shut_down().dropped, 0);
     assert_eq!(play.said.lines(), ["cleaned up"]);
     drop(elder);
+    play.close();
+}
+
+// promise 6.4, 4.13
+#[test]
+fn who_was_asked_when_the_shutdown_began_is_not_asked_again_beside_a_newcomer() {
+    let play = Play::with(|builder| builder.grace(None));
+    let stubborn = play.start(|said| async move {
+        loop {
+            let told = scope(pending::<()>()).await.expect_err("it waits for ever");
+            said.say(told.reason().to_owned());
+            told.accept();
+        }
+        #[allow(unreachable_code)]
+        Ok(())
+    });
+    play.world.executor.request_shut_down("enough");
+    assert_eq!(play.run(), ["the executor is shut down"]);
+    // More than it remembers of those that it has heard of.
+    for nth in 0..100 {
+        stubborn.cancel_with(format!("{nth}"));
+        assert_eq!(play.run(), [nth.to_string()]);
+    }
+    let newcomer = play.start(|_| pending::<anyhow::Result<()>>());
+    assert!(play.run().is_empty(), "each hears of a request once");
+    assert!(newcomer.is_cancelled());
+    (0..3).for_each(|_| play.world.executor.interrupter().interrupt());
+    play.world.executor.turn(Budget::Polls(0));
+    drop((stubborn, newcomer));
     play.close();
 }
 

@@ -319,6 +319,32 @@ fn from_every_boundary_to_every_boundary_a_timer_fires_to_the_nanosecond() {
     }
 }
 
+// promise 7.5, 7.6
+#[test]
+fn a_crowd_that_was_looked_through_fires_in_order_when_time_jumps_over_it() {
+    let width = 1 << WIDTH_BITS;
+    // Of one slot of the lowest level: apart, close together (which is opened twice over),
+    // and equal.
+    for apart in [997, 3, 0] {
+        for then in [2 * width, 5 * width, 70 * width] {
+            let mut pair = Pair::at(7 * width);
+            let begins = pair.now + width;
+            let ids: Vec<u64> =
+                (0..60).map(|at| pair.insert(begins + (at * 29 % 60) * apart)).collect();
+            // The least, again and again, so that the next one is to be found.
+            for _ in 0..3 {
+                let least = *pair.map.first_key_value().expect("they wait").1;
+                pair.remove(least);
+                pair.agree();
+            }
+            assert_eq!(pair.go_to(pair.now + then), ids.len() - 3, "all at once");
+            pair.insert(pair.now + width);
+            pair.play_out();
+            pair.clear();
+        }
+    }
+}
+
 // promise 7.5
 #[test]
 fn timers_at_all_boundaries_fire_each_at_its_own_moment() {
