@@ -377,9 +377,9 @@ fn a_clock_that_panics_when_it_is_dropped_does_not_get_out_of_the_drop() {
 
 /// Has itself called again and again, and so is called no more at the end of all. What
 /// it has with it spawns when it is dropped.
-fn call_again(task: Rc<Task<()>>, spawns: OnDrop<impl FnMut() + 'static>) {
+fn call_again(task: Rc<Task<()>>, _spawns: OnDrop<impl FnMut() + 'static>) {
     let next = task.clone();
-    task.on_done(move |_| call_again(next, spawns));
+    task.on_done(move |_| call_again(next, _spawns));
 }
 
 // promise 6.5, 6.8
