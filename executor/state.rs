@@ -367,38 +367,36 @@ impl State {
         !self.wheel.borrow().is_idle()
     }
 
-    /// Does to a timer what gives it this deadline, from outside of a turn. A host
-    /// that sleeps until the next deadline is told of an earlier one: afterwards, since
-    /// it may take a turn when it is told, and say then how long it sleeps.
+    /// Whether a host that sleeps until the next deadline is to be told of this one. It
+    /// is told when the timer is set, since it may take a turn on the spot, and say then
+    /// how long it sleeps.
     #[inline(never)]
-    fn outside<R>(&self, deadline: Instant, set: impl FnOnce(&mut Wheel) -> R) -> R {
-        let mut wheel = self.wheel.borrow_mut();
-        let is_earlier = wheel.next_deadline().is_none_or(|next| deadline < next);
-        let answer = set(&mut wheel);
-        drop(wheel);
-        if is_earlier {
-            self.rouse();
-        }
-        answer
+    fn is_before_all(&self, deadline: Instant) -> bool {
+        let next = self.wheel.borrow_mut().next_deadline();
+        next.is_none_or(|next| deadline < next)
     }
 
     /// Sets a timer that wakes `whom`.
     #[inline(always)] // of a sleep that is set and dropped it is a sixteenth
     pub(crate) fn set_timer(&self, deadline: Instant, whom: Whom) -> TimerKey {
-        match self.in_turn.get() {
-            true => self.wheel.borrow_mut().insert(deadline, whom),
-            false => self.outside(deadline, |wheel| wheel.insert(deadline, whom)),
+        let is_earlier = !self.in_turn.get() && self.is_before_all(deadline);
+        let key = self.wheel.borrow_mut().insert(deadline, whom);
+        if is_earlier {
+            self.rouse();
         }
+        key
     }
 
     /// Gives a timer another deadline; who waits stays the same. None if it has
     /// fired, so that nobody waits: its next poll sets it anew.
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> Option<TimerKey> {
-        if !self.in_turn.get() && !self.wheel.borrow().has_fired(&key) {
-            let _it_waits = self.outside(deadline, |wheel| wheel.reset(&key, deadline));
-            return Some(key);
-        }
+        let is_earlier = !self.in_turn.get()
+            && !self.wheel.borrow().has_fired(&key)
+            && self.is_before_all(deadline);
         if self.wheel.borrow_mut().reset(&key, deadline) {
+            if is_earlier {
+                self.rouse();
+            }
             return Some(key);
         }
         self.remove_timer(key);

@@ -60,7 +60,7 @@ impl Storm {
             polls += 1;
             if polls == 1 {
                 self.wakers.borrow_mut().push(cx.waker().clone());
-            } else if polls % 8 == 0 && number > 0 {
+            } else if polls.is_multiple_of(8) && number > 0 {
                 self.wakers.borrow()[number - 1].wake_by_ref();
             }
             // A wake publishes it.
@@ -243,7 +243,7 @@ fn what_is_left_of_a_task_does_nothing_to_those_who_have_its_slot_later() {
             stop.store(true, Ordering::Relaxed);
             wakes = rouser.take().map(|rouser| rouser.join().expect("it is well"));
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             executor.run_until_idle();
         }
         asked.set(true);
