@@ -238,6 +238,7 @@ impl<T> Task<T> {
             }
             _ => self.header().set_awaited_by(AwaitedBy::Nobody),
         }
+        self.header().await_seen.set(0); // this await is over
         if self.header().is_awaited() {
             self.drop_awaiter();
         }

@@ -185,3 +185,30 @@ fn a_handle_that_a_task_which_has_ended_has_polled_is_as_if_nobody_had() {
         play.close();
     }
 }
+
+/// The same, and its outcome has been taken: that is misuse, as it is without a request.
+// promise 3.2, 4.8
+#[test]
+#[should_panic = "task awaited after its outcome was taken"]
+fn to_await_what_another_task_has_taken_panics_also_for_who_is_asked_to_cancel() {
+    let play = Play::new();
+    let task: Task<()> = play.spawn(move |_| async move {
+        let given = Shelf::new();
+        let gives = given.clone();
+        let second = spawn(async move {
+            let mut third = spawn(async { Err::<(), _>(anyhow::anyhow!("no")) });
+            assert!((&mut third).await.is_err());
+            gives.put(third);
+            Ok(())
+        });
+        second.await?;
+        let third: Task<()> = given.take().expect("it was put there");
+        third.await?;
+        Ok(())
+    });
+    // The second has ended, and the first has not been polled since.
+    (0..4).for_each(|_| drop(play.turn()));
+    task.cancel();
+    play.run();
+    panic!("{:#}", task.error().expect("it has ended").expect("it has failed"));
+}

@@ -21,8 +21,6 @@ pub struct Task {
     pub is_on_the_stack: bool,
     /// Its last poll has polled a handle and left it.
     has_left_an_await: bool,
-    /// Who has polled its handle last.
-    polled_by: Option<TaskAt>,
     // Where is it?
     pub part: Part,
     pub at: usize,
@@ -122,7 +120,6 @@ impl Task {
             is_queued: false,
             is_on_the_stack: false,
             has_left_an_await: false,
-            polled_by: None,
             part: Part::Fresh,
             at: 0,
             waits: Waits::Nothing,
@@ -467,11 +464,7 @@ impl World {
         let before = self.tasks[child].awaiter;
         let is_displaced = before.is_some_and(|awaiter| self.is_displaced(awaiter, at));
         self.is_doubtful |= is_displaced || self.tasks[child].has_sent_outward;
-        let polled_by = self.tasks[child].polled_by.replace(at);
         if self.tasks[child].is_finished() {
-            // The library sends outward what was asked of `at`, and does not answer.
-            let is_of_another = polled_by.is_some_and(|other| other != at);
-            self.is_doubtful |= is_of_another && self.tasks[at].is_asked();
             self.tasks[child].awaiter = None;
             let taken = || Panic::message_of("task awaited after its outcome was taken".to_owned());
             return Some(self.take(child).ok_or_else(taken));
