@@ -182,7 +182,7 @@ def head(text, function):
 
 def build_environment():
     return os.environ | {
-        "CARGO_TARGET_DIR": str(FOLDER),
+        "CARGO_TARGET_DIR": str(FOLDER / "target"),  # which cargo makes and marks
         "CARGO_INCREMENTAL": "0",
         "CARGO_PROFILE_DEV_DEBUG": "0",
         "RUSTFLAGS": os.environ.get("RUSTFLAGS", "") + " --cap-lints allow",
