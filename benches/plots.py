@@ -6,7 +6,7 @@
 
     cargo run --release -p hearken-peers -- --json benches/results/DATE-peers.json --date DATE
     cargo run --release -p hearken-peers --bin scale -- --json benches/results/DATE-scale.json --date DATE
-    cargo run --release -p hearken-peers --bin waiting -- --json benches/results/DATE-waiting.json --date DATE
+    cargo run --release -p hearken-peers --bin timers -- --json benches/results/DATE-waiting.json --date DATE
     uv run benches/plots.py benches/results/DATE-*.json
 
 Any Python with matplotlib will do in place of uv. A file of any kind may be

@@ -5,7 +5,7 @@
 //! thousand, ten thousand, a hundred thousand and a million timers, and fails when a
 //! turn beside many costs half as much again as one beside a thousand.
 //!
-//! `cargo run --release -p hearken-peers --bin waiting` does the same beside tokio.
+//! `cargo run --release -p hearken-peers --bin timers` does the same beside tokio.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! What a turn costs beside timers that merely wait: hearken beside tokio, in instructions.
 //!
-//! `cargo run --release -p hearken-peers --bin waiting` counts the instructions of a
+//! `cargo run --release -p hearken-peers --bin timers` counts the instructions of a
 //! turn in which two clients set a limit each and drop it, beside a thousand and up to a
 //! million timers, by valgrind; `--quick` beside a thousand and ten thousand only. The
 //! patterns, and hearken's turns, are in `benches/instructions/src/waiting.rs`. With
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         ["--quick"] => (&SIZES[..2], None),
         ["--json", file, "--date", date] => (&SIZES[..], Some((file, date))),
         _ => {
-            eprintln!("usage: waiting [--quick | --json FILE --date DATE]");
+            eprintln!("usage: timers [--quick | --json FILE --date DATE]");
             return ExitCode::from(2);
         }
     };
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("waiting: {reason}");
+            eprintln!("timers: {reason}");
             ExitCode::from(2)
         }
     }

@@ -1,4 +1,4 @@
-//! The turns that `waiting` counts are taken, in each pattern, by both executors.
+//! The turns that `timers` counts are taken, in each pattern, by both executors.
 //!
 //! Nothing is counted here: what callgrind says of a debug build says nothing.
 
@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use hearken_instructions::waiting::PATTERNS;
 
-fn waiting(arguments: &[&str]) -> Output {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_waiting"));
+fn timers(arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_timers"));
     program.args(arguments).output().expect("the program starts")
 }
 
@@ -15,7 +15,7 @@ fn waiting(arguments: &[&str]) -> Output {
 fn every_pattern_runs_on_both() {
     for executor in ["hearken", "tokio-rt"] {
         for pattern in &PATTERNS {
-            let ran = waiting(&["--run", executor, pattern.name, "100", "10"]);
+            let ran = timers(&["--run", executor, pattern.name, "100", "10"]);
             assert!(ran.status.success(), "{executor}, {}", pattern.name);
         }
     }
@@ -23,7 +23,7 @@ fn every_pattern_runs_on_both() {
 
 #[test]
 fn an_unknown_option_is_refused() {
-    let refused = waiting(&["--slowly"]);
+    let refused = timers(&["--slowly"]);
     assert_eq!(refused.status.code(), Some(2));
     assert_eq!(refused.stdout, b"");
 }
