@@ -142,7 +142,7 @@ impl State {
                 let asking = rare.cancel.asking.as_ref()?;
                 let stops = rare.cancel.outward.request();
                 let stops = stops.is_some_and(|stops| Arc::ptr_eq(stops, &asking.delivery));
-                let leaves = stops || self.descent.noted.sends(&asking.delivery) || asking.leaves();
+                let leaves = stops || self.descent.noted.sends(&asking.delivery);
                 if senders_are_gone {
                     self.descent.leave_behind(&asking.delivery);
                 }

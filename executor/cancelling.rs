@@ -336,19 +336,11 @@ enum Decision {
 }
 
 fn decide(state: &State, header: &Header, found: &mut Found) -> Decision {
-    let lost = state.descent.noted.take_lost();
-    let name = Name::new(state.number, header.id.ticket());
+    state.descent.noted.looks_at_lost();
     let fresh = header.has_undelivered_request();
     let listens = found.listens || state.descent.displaced.listen();
     let decision = header.rare(|rare| {
         let cancel = &mut rare.cancel;
-        // A request that is asked again after its token was lost; unless there is a
-        // later one by now: whoever hears of that has heard of this.
-        if let Some(lost) = lost.filter(|lost| lost.task == name && !lost.is_over())
-            && cancel.asking.as_ref().is_none_or(|asking| asking.is_before(&lost))
-        {
-            cancel.asking = Some(Asking::new(lost));
-        }
         if !cancel.outward.is_nothing() || found.outward.is_some() {
             let outward = std::mem::take(&mut cancel.outward);
             let carried = cancel.asking.as_ref().and_then(Asking::in_vain);

@@ -4,8 +4,7 @@
 //! not cleared.
 
 use crate::request::{Delivery, Rank};
-use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::cell::Cell;
 
 /// What is noted until the poll of the task is over.
 #[derive(Default)]
@@ -18,8 +17,8 @@ pub(crate) struct Noted {
     lost_rank: Cell<Option<Rank>>,
     /// The order of the request to the task that was lost last.
     lost_order: Cell<Option<u64>>,
-    /// A request to the task that was lost, until the task looks.
-    lost: RefCell<Option<Arc<Delivery>>>,
+    /// The order of one that was lost after somebody had heard of it, until the task looks.
+    lost_token: Cell<Option<u64>>,
     /// Whether it has not looked.
     has_just_lost: Cell<bool>,
     /// The outermost deadline or group of which something goes outward that nobody
@@ -51,8 +50,8 @@ impl Noted {
     }
 
     /// The same of a request to the task, which is to look after it.
-    pub(crate) fn lose_of_task(&self, delivery: &Arc<Delivery>) {
-        *self.lost.borrow_mut() = Some(delivery.clone());
+    pub(crate) fn lose_of_task(&self, delivery: &Delivery) {
+        self.lost_token.set(Some(delivery.order));
         self.has_just_lost.set(true);
     }
 
@@ -62,8 +61,8 @@ impl Noted {
     }
 
     /// Whether it was lost after somebody had heard of it, and the task has not looked.
-    pub(crate) fn loses_token(&self, delivery: &Arc<Delivery>) -> bool {
-        self.lost.borrow().as_ref().is_some_and(|lost| Arc::ptr_eq(lost, delivery))
+    pub(crate) fn loses_token(&self, delivery: &Delivery) -> bool {
+        self.lost_token.get() == Some(delivery.order)
     }
 
     pub(crate) fn has_lost(&self) -> bool {
@@ -75,8 +74,8 @@ impl Noted {
         self.has_just_lost.take()
     }
 
-    pub(crate) fn take_lost(&self) -> Option<Arc<Delivery>> {
-        self.lost.take()
+    pub(crate) fn looks_at_lost(&self) {
+        self.lost_token.set(None);
     }
 
     /// Whether something was lost that a deadline or group of this rank has asked, or
@@ -130,10 +129,10 @@ impl Noted {
         self.lost_rank.set(None);
         self.lost_order.set(None);
         self.has_just_lost.set(false);
+        self.lost_token.set(None);
         self.sent_rank.set(None);
         self.sent.set(None);
         self.left_behind.set(None);
-        drop(self.lost.take());
     }
 }
 

@@ -120,8 +120,6 @@ pub(crate) struct Delivery {
     tokens: AtomicU32,
     /// So many have heard of it, and have not lost that again.
     heard: AtomicU32,
-    /// So many have taken it of which others had heard, and had something else to give.
-    outdone: AtomicU32,
     /// So many have passed it on, and wait with it.
     passed_on: AtomicU32,
     /// So many send it outward.
@@ -188,7 +186,6 @@ impl Delivery {
             number: AtomicU32::new(0),
             tokens: AtomicU32::new(0),
             heard: AtomicU32::new(0),
-            outdone: AtomicU32::new(0),
             passed_on: AtomicU32::new(0),
             sent: AtomicU32::new(0),
             stops: AtomicU64::new(0),
@@ -231,13 +228,7 @@ impl Delivery {
     /// How many in the task have heard of it, or taken it: grows, as long as it is in hand.
     #[inline]
     pub(crate) fn hearings(&self) -> u32 {
-        self.heard.load(Relaxed) + self.outdone.load(Relaxed)
-    }
-
-    /// Others have heard of it, and whoever took it here has something else to give: that is
-    /// no hearing, but nobody around him needs to hear of it for that.
-    pub(crate) fn set_outdone(&self) {
-        self.outdone.fetch_add(1, Relaxed);
+        self.heard.load(Relaxed)
     }
 
     /// Whether somebody in the task has heard of it.

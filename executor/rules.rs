@@ -380,16 +380,6 @@ impl Asking {
         (self.asked == Asked::InVain).then(|| self.delivery.clone())
     }
 
-    /// Whether it was heard, and was not asked later than this.
-    pub(crate) fn is_before(&self, delivery: &Delivery) -> bool {
-        !self.is_unheard() && self.delivery.order <= delivery.order
-    }
-
-    /// Whether it went outward when it was settled last, and does still.
-    pub(crate) fn leaves(&self) -> bool {
-        self.met.sends() && self.delivery.is_sent()
-    }
-
     /// Whether nobody has heard of it yet: then the task has not answered.
     pub(crate) fn is_unheard(&self) -> bool {
         !self.delivery.is_heard()

@@ -405,3 +405,26 @@ fn a_set_that_was_polled_in_a_scope_before_is_told_where_it_is_now() {
     drop(parent);
     play.close();
 }
+
+/// A deadline around a set is kept, and what a branch of the set has sent outward is stopped
+/// by the scope around. Awaited again, elsewhere, the branch is polled, and gives what it
+/// has.
+// promise 4.4, 4.13
+#[test]
+fn a_set_in_a_kept_deadline_goes_on_when_what_came_out_of_it_was_stopped() {
+    let play = Play::new();
+    let task = play.spawn(|said| async move {
+        let mut set: FuturesUnordered<_> = [spawn(child(said.clone()))].into_iter().collect();
+        let mut limited = pin!(timeout(secs(100), set.next()));
+        scope(&mut limited).await.expect_err("it is cancelled").accept();
+        said.say("stopped");
+        let ended = limited.await.expect("it is in time").expect("it has one");
+        said.say(format!("{}", ended.unwrap_err()));
+        Ok(())
+    });
+    (0..3).for_each(|_| drop(play.turn()));
+    task.cancel();
+    assert_eq!(play.run(), ["child told", "stopped", "cancelled: requested"]);
+    drop(task);
+    play.close();
+}

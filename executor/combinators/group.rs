@@ -618,10 +618,7 @@ impl<T> AroundGroup<T> {
         if let Some(state) = state {
             state.forget_stopped(&mut self.forwarding);
             let lost = self.forwarding.request().filter(|_| failed); // the errors go first
-            lost.into_iter().for_each(|lost| match lost.is_heard() {
-                true => lost.set_outdone(),
-                false => state.descent.comes_to_nothing(lost),
-            });
+            lost.into_iter().for_each(|lost| state.descent.comes_to_nothing(lost));
         }
         // What has stopped the body may have been stopped further out: nothing to give.
         let outward = self.forwarding.request().cloned().filter(|_| !failed);
