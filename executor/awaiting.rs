@@ -290,9 +290,7 @@ impl<T> Task<T> {
                 true
             }
             _ => {
-                if let Some(delivery) = awaited.request() {
-                    home.descent.comes_to_nothing(delivery);
-                }
+                awaited.all().for_each(|lost| home.descent.comes_to_nothing(lost));
                 *awaited = Forwarding::Nothing;
                 false
             }

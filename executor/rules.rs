@@ -470,6 +470,15 @@ impl Forwarding {
         }
     }
 
+    /// The same, and those that are answered with it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Delivery>> {
+        let others = match self {
+            Forwarding::Waiting(_, others) => &others[..],
+            Forwarding::Nothing | Forwarding::Outward(..) => &[],
+        };
+        self.request().into_iter().chain(others.iter().map(|other| &**other))
+    }
+
     /// It has passed this on.
     pub(crate) fn pass_on(&mut self, delivery: Arc<Delivery>) {
         let new = PassedOn::new(delivery);

@@ -231,12 +231,12 @@ impl<T> Children<T> {
             return Poll::Pending;
         }
         let news = self.next_news(cx);
-        if let Forwarding::Waiting(delivery, _) = &self.forwarding
+        if let Forwarding::Waiting(..) = &self.forwarding
             && self.asked_unfinished == 0
         {
             // All that were asked have ended. If by that, now it is our turn.
             if self.all_well() {
-                state.descent.comes_to_nothing(delivery);
+                self.forwarding.all().for_each(|lost| state.descent.comes_to_nothing(lost));
                 self.forwarding = Forwarding::Nothing;
             } else {
                 self.forwarding.ends();

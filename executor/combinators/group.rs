@@ -617,8 +617,8 @@ impl<T> AroundGroup<T> {
         }
         if let Some(state) = state {
             state.forget_stopped(&mut self.forwarding);
-            let lost = self.forwarding.request().filter(|_| failed); // the errors go first
-            lost.into_iter().for_each(|lost| state.descent.comes_to_nothing(lost));
+            let lost = self.forwarding.all().filter(|_| failed); // the errors go first
+            lost.for_each(|lost| state.descent.comes_to_nothing(lost));
         }
         // What has stopped the body may have been stopped further out: nothing to give.
         let outward = self.forwarding.request().cloned().filter(|_| !failed);

@@ -405,6 +405,27 @@ fn found() -> Vec<Case> {
             lines: &[(20, 1, "returns group [elapsed]")],
         },
         Case {
+            name: "what a group has passed on beside another comes to nothing, and its owner acts",
+            program: one(
+                seq([
+                    sleep(3),
+                    timeout(
+                        3,
+                        timeout(
+                            4,
+                            join([
+                                returning(sleep(3)),
+                                group([shield(timeout(4, pending()))], log()),
+                                pending(),
+                            ]),
+                        ),
+                    ),
+                ]),
+                [cancel(4)],
+            ),
+            lines: &[(7, 3, "has elapsed"), (0, 4, "!has elapsed")],
+        },
+        Case {
             name: "a kept deadline of which one has heard, and which went outward with another",
             program: one(
                 kept(
