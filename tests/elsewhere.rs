@@ -88,6 +88,31 @@ fn a_group_that_is_polled_on_outside_of_a_turn_waits_for_its_tasks_and_returns()
     world.close();
 }
 
+/// Nobody can tell the body that it is to stop, so it is dropped.
+// promise 4.11, 5.4
+#[test]
+fn a_group_that_is_polled_on_outside_of_a_turn_fails_with_its_task() {
+    let world = World::new();
+    let gate = Gate::new();
+    let at = gate.clone();
+    let mut future = begun(
+        &world,
+        group(async move |g: Group| {
+            g.spawn(async move {
+                at.pass().await;
+                Err::<(), _>(anyhow::anyhow!("no"))
+            })
+            .detach();
+            pending::<anyhow::Result<()>>().await
+        }),
+    );
+    assert!(poll_once(&mut future).is_pending(), "its task waits");
+    gate.open();
+    world.executor.run_until_idle();
+    assert_eq!(ended(future).expect_err("it has failed").errors().len(), 1);
+    world.close();
+}
+
 // promise 10.7
 #[test]
 fn a_waker_that_panics_when_a_deadline_is_moved_outside_of_a_turn_harms_nobody() {

@@ -50,7 +50,8 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Panics
 ///
-/// If polled outside a turn.
+/// If first polled outside a turn. Polled there later, it tells its body nothing: when a
+/// task fails the body is dropped.
 ///
 /// # Cancellation
 ///
@@ -397,7 +398,14 @@ impl<T> AroundGroup<T> {
             let heard = match state {
                 None => match poll(cx) {
                     Poll::Ready(ended) => Heard::Ready(ended),
-                    Poll::Pending => return Roles::NONE,
+                    Poll::Pending => {
+                        // Outside of a task there is nobody to be told.
+                        self.see_to_failures(None);
+                        if !self.members.errors.borrow().is_empty() {
+                            self.drop_body(body, None);
+                        }
+                        return Roles::NONE;
+                    }
                 },
                 Some(state) => self.poll_inside(state, cx, asks.take(), poll),
             };
@@ -421,7 +429,7 @@ impl<T> AroundGroup<T> {
                         }
                         OwnerAnswer::Act => {
                             let abort = self.abort.as_ref().map(|abort| abort.delivery.clone());
-                            self.drop_body(state, body, abort);
+                            self.drop_body(body, abort.map(|abort| (&**state, abort)));
                             return Roles::NONE;
                         }
                     }
@@ -440,7 +448,7 @@ impl<T> AroundGroup<T> {
                     } else {
                         self.told(delivery.clone());
                     }
-                    self.drop_body(state, body, Some(delivery));
+                    self.drop_body(body, Some((state, delivery)));
                     return Roles::NONE;
                 }
             }
@@ -520,14 +528,13 @@ impl<T> AroundGroup<T> {
 
     fn drop_body<F>(
         &mut self,
-        state: &State,
         mut body: Pin<&mut Option<F>>,
-        cause: Option<Arc<Delivery>>,
+        cause: Option<(&State, Arc<Delivery>)>,
     ) {
         self.place.is_empty_now();
         let mut dropped = Ok(());
         match cause {
-            Some(cause) => {
+            Some((state, cause)) => {
                 state.drop_inside(&cause, || dropped = catch(|| body.set(None)));
             }
             None => dropped = catch(|| body.set(None)),
