@@ -331,6 +331,12 @@ impl State {
         surplus.into_iter().for_each(|waker| self.drop_waker(waker));
     }
 
+    /// Wakes those in a region who have to look, since what is around them has changed.
+    pub(crate) fn wake_those_that_look(&self, region: &Rc<Region>) {
+        let keys = self.members.borrow().that_look(region);
+        keys.into_iter().for_each(|key| self.wake_member(key));
+    }
+
     /// A task has ended. Those of its regions whose futures are still about are
     /// to be polled where they are now, and to come into another.
     pub(crate) fn wake_outlived(&self, header: &Header) {

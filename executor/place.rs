@@ -17,7 +17,7 @@ use crate::asking::with_running_task;
 use crate::descent::{Around, Inner};
 use crate::inside::{add_region, pass};
 use crate::region::{MemberKey, Region};
-use crate::request::Delivery;
+use crate::request::{Delivery, Rank};
 use crate::roles::Roles;
 use crate::rules::{Hold, PolledAt, Watched, outermost};
 use crate::signs::{Found, Looking};
@@ -53,6 +53,8 @@ struct Cold {
     /// Those inside who are polled by wakers of their own.
     region: Option<Rc<Region>>,
     hold: Hold,
+    /// The stop and the rank around those in the region when they were polled last.
+    around: (u32, Rank),
 }
 
 /// What has become of the inside of a place that hears.
@@ -149,7 +151,7 @@ impl Place {
     ) -> (Poll<T>, Found) {
         let waker = cx.waker();
         let mut region = match &mut self.cold {
-            Some(cold) => cold.region.take(),
+            Some(cold) => cold.take_region(state),
             None => None,
         };
         let polled = pass(state, &mut region, Some(waker), watched, || poll(cx));
@@ -499,6 +501,22 @@ impl Place {
     #[inline]
     pub(crate) fn leave(&mut self) {
         self.cold = None;
+    }
+}
+
+impl Cold {
+    /// The region, whose place is going to be polled. If that is inside of something else
+    /// than before, what went outward may have been stopped, and whom somebody has let go
+    /// first may be gone: they look.
+    #[inline]
+    fn take_region(&mut self, state: &State) -> Option<Rc<Region>> {
+        let region = self.region.take()?;
+        let around = state.descent.around.get();
+        let before = std::mem::replace(&mut self.around, (around.stop, around.rank));
+        if before != self.around && before.0 != 0 && region.holders().has(Roles::LOOKS) {
+            state.wake_those_that_look(&region);
+        }
+        Some(region)
     }
 }
 

@@ -446,6 +446,13 @@ impl Members {
         self.get(key).map(|member| member.task)
     }
 
+    /// Those who have to look, since what is around them has changed.
+    pub(crate) fn that_look(&self, region: &Rc<Region>) -> Vec<MemberKey> {
+        let mut keys = self.all(region);
+        keys.retain(|&key| self.get(key).is_some_and(|it| it.holds.has(Roles::LOOKS)));
+        keys
+    }
+
     /// All who are still in a region; none if it is of another executor.
     pub(crate) fn all(&self, region: &Rc<Region>) -> Vec<MemberKey> {
         let mut keys = Vec::new();

@@ -426,6 +426,20 @@ fn found() -> Vec<Case> {
             lines: &[(7, 3, "has elapsed"), (0, 4, "!has elapsed")],
         },
         Case {
+            name: "a kept deadline that lets one around it go first, by a waker of its own",
+            program: one(
+                kept(
+                    returning(Step::new(Act::Concurrent(vec![
+                        shield(pending()),
+                        timeout(20, sleep(29)),
+                    ]))),
+                    timeout(7, select(by_reference(), sleep(27), Drop)),
+                ),
+                [],
+            ),
+            lines: &[(27, 6, "has elapsed")],
+        },
+        Case {
             name: "a kept deadline of which one has heard, and which went outward with another",
             program: one(
                 kept(
