@@ -343,7 +343,8 @@ impl State {
     /// What was passed on, or sent outward, counts no more if its owner is gone, or if it
     /// was stopped.
     pub(crate) fn forget_stopped(&self, forwarding: &mut Forwarding) {
-        if let Some(here) = self.polls_here(0)
+        if !forwarding.is_nothing()
+            && let Some(here) = self.polls_here(0)
             && let Some(other) = forwarding.forget(here, Delivery::is_ownerless)
         {
             self.wake_task(other);

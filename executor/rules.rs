@@ -49,6 +49,8 @@
 //!   anything. That counts for what comes outward too.
 //! - *Heard elsewhere*: somebody has heard of it, but nobody inside while it was held, and
 //!   its owner is not through. A `Held` whose owner is through is gone.
+//! - What others have heard of while the place was not polled is forgotten before its next
+//!   poll ([`Hold::forget`]), so that it is not *heard elsewhere* there.
 //! - If there are several that it may take it takes the one that counts, and
 //!   remembers nothing. If there are none it remembers what goes outward, and with
 //!   it what was asked and is held, as a `Held` would. What it forgets unheard its
